@@ -1,0 +1,1 @@
+"""PURE MATHS on facts; every formula names its source."""

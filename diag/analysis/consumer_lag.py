@@ -1,0 +1,153 @@
+"""Lag of consumer groups, in records and in seconds, and how it changes.
+
+lag = max(0, end - max(committed, log start)); lost = max(0, log start - committed); no commit
+is unknown, never "everything". Time lag = now - timestamp of the record at the committed
+offset; 0 when nothing is left to read. Source: Burrow's and KIP-1226's definitions of lag;
+rates are two-point slopes between the first and the last frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from msgspec import Struct
+
+from diag.snapshots.base import Row, Window
+from diag.snapshots.kafka import ConsumerGroup, KafkaLag, Member, TopicPartition
+from diag.text import ServerText
+
+
+class PartitionRow(Row, frozen=True, kw_only=True):
+    """One row of `facts.partitions[]`: one group on one partition. None is "not known"."""
+
+    group: ServerText
+    topic: ServerText
+    partition: int
+    committed_offset: int
+    log_start_offset: int | None
+    log_end_offset: int | None
+    lag_records: int | None
+    lag_s: float | None
+    produce_per_s: float | None
+    consume_per_s: float | None
+    member: ServerText | None
+    host: ServerText | None
+    state: str
+    lost_records: int = 0
+    record_at: datetime | None = None
+
+
+class TopicLag(Struct, frozen=True, kw_only=True):
+    """One group on one topic. Totals are over the partitions where they are known.
+
+    `drain_s` is None when there is one frame only, or the lag does not shrink.
+    """
+
+    group: ConsumerGroup
+    topic: ServerText
+    rows: tuple[PartitionRow, ...]
+    lag_records: int
+    lag_s: float | None
+    worst: PartitionRow
+    produce_per_s: float | None
+    consume_per_s: float | None
+
+    @property
+    def growth_per_s(self) -> float | None:
+        """Records by which the lag grows each second (negative: it shrinks); None with one frame."""
+        if self.produce_per_s is None or self.consume_per_s is None:
+            return None
+        return self.produce_per_s - self.consume_per_s
+
+    @property
+    def drain_s(self) -> float | None:
+        """Seconds until the lag is gone at the rates of the window; None when it is not shrinking."""
+        growth = self.growth_per_s
+        return self.lag_records / -growth if growth is not None and growth < 0 else None
+
+
+def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
+    """Return one row per committed partition of the last frame, most lag first."""
+    now, before = window.last, window.first
+    span_s = window.span_s
+    ends = {log.on: log for log in now.log_ends}
+    ends_before = {log.on: log.log_end_offset for log in before.log_ends}
+    commits_before = {(commit.group, commit.on): commit.offset for commit in before.commits}
+    groups = {group.group: group for group in now.groups}
+    owners = {(group.group, on): member for group in now.groups for on, member in _owned(group)}
+    rows = []
+    for commit in now.commits:
+        log, group = ends.get(commit.on), groups.get(commit.group)
+        start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
+        lag = None if end is None or start is None else max(0, end - max(commit.offset, start))
+        owner = owners.get((commit.group, commit.on))
+        rows.append(
+            PartitionRow(
+                target=now.target.name,
+                group=commit.group,
+                topic=commit.on.topic,
+                partition=commit.on.partition,
+                committed_offset=commit.offset,
+                log_start_offset=start,
+                log_end_offset=end,
+                lag_records=lag,
+                lag_s=_time_lag(now.observed_at, commit.record_at, lag),
+                produce_per_s=_slope(end, ends_before.get(commit.on), span_s),
+                consume_per_s=_slope(commit.offset, commits_before.get((commit.group, commit.on)), span_s),
+                member=owner.client_id if owner else None,
+                host=owner.host if owner else None,
+                state=group.state if group else "unknown",
+                lost_records=max(0, start - commit.offset) if start is not None else 0,
+                record_at=commit.record_at,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: -(row.lag_records or 0)))
+
+
+def _owned(group: ConsumerGroup) -> Iterator[tuple[TopicPartition, Member]]:
+    for member in group.members or ():
+        for on in member.assigned:
+            yield on, member
+
+
+def _time_lag(now: datetime, record_at: datetime | None, lag_records: int | None) -> float | None:
+    """Return the time lag, 0 when caught up; None when unknown or when the record is from the future."""
+    if lag_records == 0:
+        return 0.0
+    if record_at is None or lag_records is None or record_at > now:
+        return None
+    return (now - record_at).total_seconds()
+
+
+def _slope(newest: int | None, oldest: int | None, span_s: float) -> float | None:
+    if newest is None or oldest is None or span_s <= 0:
+        return None
+    return (newest - oldest) / span_s
+
+
+def topic_lags(window: Window[KafkaLag]) -> tuple[TopicLag, ...]:
+    """Return the lag of every group on every topic it committed to, most records first."""
+    groups = {group.group: group for group in window.last.groups}
+    gathered: dict[tuple[ServerText, ServerText], list[PartitionRow]] = {}
+    for row in partition_rows(window):
+        gathered.setdefault((row.group, row.topic), []).append(row)
+    lags = [
+        TopicLag(
+            group=groups.get(name, ConsumerGroup(group=name, state="unknown", members=None)),
+            topic=topic,
+            rows=tuple(rows),
+            lag_records=sum(row.lag_records or 0 for row in rows),
+            lag_s=max((row.lag_s for row in rows if row.lag_s is not None), default=None),
+            worst=max(rows, key=lambda row: (row.lag_s or 0.0, row.lag_records or 0)),
+            produce_per_s=_total([row.produce_per_s for row in rows]),
+            consume_per_s=_total([row.consume_per_s for row in rows]),
+        )
+        for (name, topic), rows in gathered.items()
+    ]
+    return tuple(sorted(lags, key=lambda lag: -lag.lag_records))
+
+
+def _total(parts: list[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None

@@ -1,0 +1,131 @@
+"""Keys that will expire together: the scan statistic, per key family.
+
+A sample of n times to live, uniform over a span T, puts mu = n w / T of them in a window of
+width w. The chance that the best of all windows holds k or more is bounded by
+ln p <= -mu + k - k ln(k / mu) + ln(2 T / w x families) (Chernoff's bound for a Poisson count,
+with a union over half-overlapping windows). Only after that test is a share estimated.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from diag.snapshots.base import Row
+from diag.snapshots.redis import KeyFamily, RedisExpiry
+from diag.text import KeyText
+
+_Z95 = 1.959964  # normal quantile of a two-sided 95 % interval
+
+
+class Cluster(Struct, frozen=True, kw_only=True):
+    """The densest window of one family's expiries.
+
+    `sampled_keys` of the family's `family_keys` sampled ones fall into it; `from_s` and `width_s`
+    place it after `observed_at`; `log_p` is the bound of chance; `burst_factor` is its rate over
+    the family's median rate.
+    """
+
+    pattern: KeyText
+    sampled_keys: int
+    family_keys: int
+    from_s: float
+    width_s: float
+    log_p: float
+    burst_factor: float
+
+
+def densest_window(family: KeyFamily, window_s: float, families: int) -> Cluster | None:
+    """Return the window of `window_s` seconds with most expiries, or None when nothing expires."""
+    times = family.expires_in_s
+    if not times:
+        return None
+    best, best_start, start = 0, 0, 0
+    for end, at in enumerate(times):
+        while at - times[start] > window_s:
+            start += 1
+        if end - start + 1 > best:
+            best, best_start = end - start + 1, start
+    first, last = times[best_start], times[best_start + best - 1]
+    span = max(times[-1], window_s)
+    return Cluster(
+        pattern=family.pattern,
+        sampled_keys=best,
+        family_keys=family.sampled,
+        from_s=first,
+        width_s=last - first,
+        log_p=log_chance(best, len(times), window_s, span, families),
+        burst_factor=_burst_factor(times, best, window_s, span),
+    )
+
+
+def log_chance(inside: int, sampled: int, window_s: float, span_s: float, families: int) -> float:
+    """Return the bound on ln p that chance alone fills some window so; 0 when it is no surprise."""
+    expected = sampled * min(1.0, window_s / span_s)
+    if inside <= expected:
+        return 0.0
+    windows = max(1.0, 2 * span_s / window_s)
+    return min(0.0, -expected + inside - inside * math.log(inside / expected) + math.log(windows * max(1, families)))
+
+
+def _burst_factor(times: tuple[float, ...], inside: int, window_s: float, span_s: float) -> float:
+    """Compare the window with the median window of the same family; an empty median counts as one key."""
+    counts: dict[int, int] = {}
+    for at in times:
+        counts[int(at // window_s)] = counts.get(int(at // window_s), 0) + 1
+    windows = max(1, math.ceil(span_s / window_s))
+    ranked = sorted(counts.values(), reverse=True)
+    median = ranked[windows // 2] if windows // 2 < len(ranked) else 0
+    return inside / max(1, median)
+
+
+def share_interval(inside: int, sampled: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of 0-1 (Wilson 1927, without continuity correction)."""
+    if not sampled:
+        return 0.0, 1.0
+    share, z2 = inside / sampled, _Z95**2
+    centre = (share + z2 / (2 * sampled)) / (1 + z2 / sampled)
+    half = _Z95 / (1 + z2 / sampled) * math.sqrt(share * (1 - share) / sampled + z2 / (4 * sampled**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def keys_in(cluster: Cluster, facts: RedisExpiry) -> int:
+    """Scale a cluster from the sample to the whole database."""
+    return round(cluster.sampled_keys / max(1, facts.sampled_keys) * facts.total_keys)
+
+
+def keys_interval(cluster: Cluster, facts: RedisExpiry) -> tuple[int, int]:
+    """Return the 95 % interval of `keys_in`; both ends are equal when every key was seen."""
+    if facts.exhaustive:
+        return cluster.sampled_keys, cluster.sampled_keys
+    low, high = share_interval(cluster.sampled_keys, facts.sampled_keys)
+    return round(low * facts.total_keys), round(high * facts.total_keys)
+
+
+class ClusterRow(Row, frozen=True, kw_only=True):
+    """One row of `facts.expiry_clusters[]`."""
+
+    pattern: KeyText
+    keys: int
+    share: float
+    expires_at: datetime
+    width_s: float
+
+
+def cluster_rows(facts: RedisExpiry, window_s: float) -> tuple[ClusterRow, ...]:
+    """Return the densest window of every family, most keys first."""
+    rows = [
+        ClusterRow(
+            target=facts.target.name,
+            pattern=cluster.pattern,
+            keys=keys_in(cluster, facts),
+            share=round(cluster.sampled_keys / cluster.family_keys, 4),
+            expires_at=facts.observed_at + timedelta(seconds=cluster.from_s),
+            width_s=round(cluster.width_s, 3),
+        )
+        for family in facts.families
+        if (cluster := densest_window(family, window_s, len(facts.families)))
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.keys))

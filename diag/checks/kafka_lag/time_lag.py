@@ -1,0 +1,83 @@
+"""A consumer group is behind by more seconds than its readers can bear.
+
+Records tell how much is left, seconds tell how late it is. A thousand records are nothing
+for one topic and an hour for another, so the limit is on the age of the next record to read.
+
+Facts    ListGroups, OffsetFetch, then ListOffsets; the record at the committed offset (Fetch)
+Units    s = age of the next unread record by its own timestamp; lag counts records
+Source   Kafka documentation, "Monitoring"; message.timestamp.type says whose clock it is
+Blind    CreateTime is the producer's clock: old records that were written late look late
+"""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from diag.analysis.consumer_lag import TopicLag, topic_lags
+from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
+from diag.checks.kafka_lag._next_steps import look_at_group
+from diag.snapshots.base import Window
+from diag.snapshots.kafka import KafkaLag
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How late is late."""
+
+    warning_s: float = 30.0  # what incident 4 chose to alert on after living through it
+    critical_s: float = 300.0  # five minutes late: notifications and fraud checks have lost their point
+
+
+def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
+    """Find groups whose next unread record on some topic is too old."""
+    for lag in topic_lags(window):
+        if lag.lag_s is None or lag.lag_s < limits.warning_s:
+            continue
+        behind = [row for row in lag.rows if row.lag_s is not None and row.lag_s >= limits.warning_s]
+        yield Finding(
+            severity=Severity.CRITICAL if lag.lag_s >= limits.critical_s else Severity.WARNING,
+            basis=Basis.OBSERVED,
+            subject=Subject(group=lag.group.group, topic=lag.topic),
+            summary=say(
+                "group {group} is {late} behind on {topic}: {records} to read, {trend}",
+                group=lag.group.group,
+                late=Quantity(lag.lag_s, "s"),
+                topic=lag.topic,
+                records=Quantity(lag.lag_records, "records"),
+                trend=_trend(lag),
+            ),
+            evidence=(
+                Evidence(name="lag", value=Quantity(lag.lag_records, "records"), source="OffsetFetch, ListOffsets"),
+                Evidence(name="time lag", value=Quantity(lag.lag_s, "s"), source="record at the committed offset"),
+                Evidence(name="worst partition", value=lag.worst.partition, source="OffsetFetch, ListOffsets"),
+                Evidence(name="late partitions", value=len(behind), source="record at the committed offset"),
+                Evidence(name="state of the group", value=lag.group.state, source="ListGroups"),
+            ),
+            ruled_out=_ruled_out(lag),
+            steps=look_at_group(lag.group.group),
+        )
+
+
+def _trend(lag: TopicLag) -> Phrase:
+    growth, drain_s = lag.growth_per_s, lag.drain_s
+    if growth is None:
+        return say("trend unknown from one sample")
+    if drain_s is not None:
+        return say("shrinking; gone in about {drain} at this rate", drain=Quantity(drain_s, "s"))
+    if growth > 0:
+        return say("growing by {growth} a second", growth=Quantity(growth, "records"))
+    return say("steady")
+
+
+def _ruled_out(lag: TopicLag) -> tuple[Phrase, ...]:
+    if not lag.group.members:
+        return ()
+    return (say("a group without members: it has {n}", n=Quantity(len(lag.group.members), "members")),)
+
+
+CHECK = Check(
+    title="Time lag over the limit",
+    facts=Window[KafkaLag],
+    needs=("commits", "record_times"),
+    limits=Limits(),
+    judge=judge,
+)

@@ -1,0 +1,373 @@
+"""One strict structure from TOML, environment and flags; every value knows where it came from.
+
+Precedence: flag > DIAG_* variable > chosen context > ecosystem variable > default.
+A context may hold several targets of a kind, each with a name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+from msgspec import Struct, field
+
+from diag import places
+from diag.errors import ConfigError
+from diag.text import visible
+
+_PASSWORD_COMMAND_S = 5.0  # a keyring prompt that a person must answer does not belong in an incident
+
+
+class Target(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every target has: a name and ways to its password."""
+
+    name: str = "default"
+    username: str = ""
+    password: str = ""
+    password_file: str = ""
+    password_command: tuple[str, ...] = ()
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    tls_verify: bool = True
+
+
+class KafkaTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Kafka cluster. `security_protocol` and `sasl_mechanism` are spelled as in client.properties."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    token: str = ""
+    client_properties: str = ""
+
+    @property
+    def address(self) -> str:
+        """What is dialled."""
+        return self.bootstrap_servers
+
+
+class PostgresTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A PostgreSQL server, as a libpq connection string; PG* variables and service files fill the rest."""
+
+    dsn: str = ""
+
+    @property
+    def address(self) -> str:
+        """What is dialled, without its password."""
+        return without_password(self.dsn) or "libpq defaults"
+
+
+class RedisTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Redis server; `rediss://` asks for TLS. `cluster` and `sentinel_master` say what answers there."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    cluster: bool = False
+    sentinel_master: str = ""
+
+    @property
+    def address(self) -> str:
+        """What is dialled, without its password."""
+        return without_password(self.url)
+
+
+class HttpTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A witness reached over HTTP (Prometheus, Loki, Jaeger); a path in `url` is kept as a prefix."""
+
+    url: str = ""
+    token: str = ""
+    tenant: str = ""
+
+    @property
+    def address(self) -> str:
+        """What is dialled, without its password."""
+        return without_password(self.url)
+
+
+AnyTarget: TypeAlias = KafkaTarget | PostgresTarget | RedisTarget | HttpTarget
+
+
+class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One named environment. `limits` stay raw until a check reads its own."""
+
+    kafka: tuple[KafkaTarget, ...] = ()
+    postgres: tuple[PostgresTarget, ...] = ()
+    redis: tuple[RedisTarget, ...] = ()
+    prometheus: tuple[HttpTarget, ...] = ()
+    loki: tuple[HttpTarget, ...] = ()
+    jaeger: tuple[HttpTarget, ...] = ()
+    require_tls: bool = False
+    mask_patterns: tuple[str, ...] = ()
+    limits: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def targets(self, kind: str) -> tuple[AnyTarget, ...]:
+        """Return the targets of a kind, in the file's order."""
+        found: tuple[AnyTarget, ...] = getattr(self, kind)
+        return found
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    default_context: str = "default"
+    contexts: dict[str, Context] = field(default_factory=dict)
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One value in force and where it came from (secrets already masked)."""
+
+    name: str
+    value: str
+    source: str
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What a command runs with."""
+
+    context_name: str
+    context: Context
+    shown: tuple[Setting, ...]
+    file: Path | None = None
+
+
+_ADDRESS_FIELD = {
+    "kafka": "bootstrap_servers",
+    "postgres": "dsn",
+    "redis": "url",
+    "prometheus": "url",
+    "loki": "url",
+    "jaeger": "url",
+}
+FLAGS = {
+    "kafka": "bootstrap-servers",
+    "postgres": "dsn",
+    "redis": "redis-url",
+    "prometheus": "prometheus-url",
+    "loki": "loki-url",
+    "jaeger": "jaeger-url",
+}
+_ECOSYSTEM = {
+    "kafka": "KAFKA_BOOTSTRAP_SERVERS",
+    "postgres": "DATABASE_URL",
+    "redis": "REDIS_URL",
+    "prometheus": "PROMETHEUS_URL",
+    "loki": "LOKI_ADDR",
+    "jaeger": "JAEGER_URL",
+}
+_TYPES: dict[str, type[AnyTarget]] = {
+    "kafka": KafkaTarget,
+    "postgres": PostgresTarget,
+    "redis": RedisTarget,
+    "prometheus": HttpTarget,
+    "loki": HttpTarget,
+    "jaeger": HttpTarget,
+}
+_DEFAULTED = ("kafka", "postgres", "redis")  # a default address exists; the witnesses have none
+
+
+def read(path: Path) -> Config:
+    """Read a configuration file strictly. Raises `ConfigError` with one line that names the place."""
+    shown = visible(str(path))
+    try:
+        with path.open("rb") as opened:
+            raw = tomllib.load(opened)
+    except FileNotFoundError as error:
+        message = f"there is no configuration file {shown}"
+        raise ConfigError(message, hint="diag config sample prints one to start from") from error
+    except OSError as error:
+        message = f"{shown} cannot be read: {error.strerror}"
+        raise ConfigError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{shown} is not TOML: {visible(str(error))}"
+        raise ConfigError(message) from error
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        message = f"{shown}: {visible(str(error))}"
+        raise ConfigError(message, hint="diag config sample lists every key") from error
+    _refuse_foreign_commands(config, path)
+    return config
+
+
+def _refuse_foreign_commands(config: Config, path: Path) -> None:
+    every = (target for context in config.contexts.values() for kind in _TYPES for target in context.targets(kind))
+    if any(target.password_command for target in every) and path.stat().st_uid != os.geteuid():
+        message = f"{visible(str(path))} names a password_command but belongs to somebody else"
+        raise ConfigError(message, hint="only a file of your own may start programs")
+
+
+def settle(
+    flags: Mapping[str, str], environment: Mapping[str, str], *, file: Path | None = None, context: str = ""
+) -> Settings:
+    """Decide what a command runs with.
+
+    `flags` holds the addresses given on the command line by kind. Raises `ConfigError` for an
+    unreadable file or an unknown context.
+    """
+    path = file or (Path(environment["DIAG_CONFIG"]) if environment.get("DIAG_CONFIG") else None)
+    if path is None and places.config_file().is_file():
+        path = places.config_file()
+    config = read(path) if path else Config()
+    name, name_source = _first(
+        (context, "flag --context"),
+        (environment.get("DIAG_CONTEXT", ""), "variable DIAG_CONTEXT"),
+        (config.default_context, f"file {visible(str(path))}" if path else "default"),
+    )
+    if name not in config.contexts and (name != "default" or name_source != "default"):
+        if config.contexts or context:
+            known = ", ".join(sorted(config.contexts)) or "none"
+            message = f"there is no context {visible(name)!r}; the file has: {known}"
+            raise ConfigError(message)
+    chosen = config.contexts.get(name, Context())
+    shown = [Setting(name="context", value=visible(name), source=name_source)]
+    settled: dict[str, tuple[AnyTarget, ...]] = {}
+    for kind in _TYPES:
+        targets, source = _targets(kind, flags, environment, chosen, f"context {visible(name)}")
+        settled[kind] = targets
+        shown += [
+            Setting(name=f"{kind} {target.name}", value=visible(target.address), source=source) for target in targets
+        ]
+    merged = msgspec.structs.replace(chosen, **settled)
+    return Settings(context_name=name, context=merged, shown=tuple(shown), file=path)
+
+
+def _targets(
+    kind: str, flags: Mapping[str, str], environment: Mapping[str, str], chosen: Context, named: str
+) -> tuple[tuple[AnyTarget, ...], str]:
+    own_variable = "DIAG_" + FLAGS[kind].replace("-", "_").upper()
+    address, source = _first(
+        (flags.get(kind, ""), f"flag --{FLAGS[kind]}"), (environment.get(own_variable, ""), f"variable {own_variable}")
+    )
+    if address:
+        base = next(iter(chosen.targets(kind)), _TYPES[kind]())
+        return (msgspec.structs.replace(base, **{_ADDRESS_FIELD[kind]: address}),), source
+    if chosen.targets(kind):
+        return chosen.targets(kind), named
+    address = environment.get(_ECOSYSTEM[kind], "")
+    if address:
+        return (_TYPES[kind](**{_ADDRESS_FIELD[kind]: address}),), f"variable {_ECOSYSTEM[kind]}"
+    if kind == "postgres" and any(name.startswith("PG") and environment[name] for name in environment):
+        return (PostgresTarget(),), "variables PG*"
+    return ((_TYPES[kind](),), "default") if kind in _DEFAULTED else ((), "default")
+
+
+def _first(*candidates: tuple[str, str]) -> tuple[str, str]:
+    return next(((value, source) for value, source in candidates if value), ("", "default"))
+
+
+_DSN_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(://[^/?#@]*?:)(.*)(@)")
+_QUERY_PASSWORD = re.compile(r"([?&](?:password|sslpassword)=)[^&#]*", re.IGNORECASE)
+
+
+def without_password(address: str) -> str:
+    """Return a URL or libpq connection string with its password replaced by `***`."""
+    if "://" in address:
+        return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\3", address))
+    return _DSN_PASSWORD.sub(r"\1***", address)
+
+
+def passwords_in(address: str) -> tuple[str, ...]:
+    """Return the passwords written in a URL or libpq connection string, decoded and as written."""
+    if "://" not in address:
+        found = [match[2].strip("'") for match in _DSN_PASSWORD.finditer(address)]
+        return tuple(form for word in found for form in (word, re.sub(r"\\(.)", r"\1", word)))
+    try:
+        parts = urlsplit(address)
+        userinfo = parts.password or ""
+        query = [value for name, value in parse_qsl(parts.query) if name.lower() in ("password", "sslpassword")]
+    except ValueError:
+        userinfo, query = "", []
+    loose = [match[2] for match in _URL_PASSWORD.finditer(address)]  # what a URL parser refuses is still a secret
+    return tuple(form for word in (userinfo, *query, *loose) if word for form in (word, unquote(word)))
+
+
+def password(target: AnyTarget) -> str:
+    """Return the target's password from its field, its file or its command; empty when there is none.
+
+    Raises `ConfigError` when the file or the command fails. Never logs or echoes the value.
+    """
+    if target.password:
+        return target.password
+    if target.password_file:
+        try:
+            return Path(target.password_file).read_text().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"the password file of {visible(target.name)!r} cannot be read"
+            raise ConfigError(message, hint=visible(str(error))) from error
+    if target.password_command:
+        try:
+            ran = subprocess.run(  # noqa: S603  an argv list from the person's own file; no shell
+                target.password_command, capture_output=True, check=True, text=True, timeout=_PASSWORD_COMMAND_S
+            )
+        except (OSError, subprocess.SubprocessError, UnicodeDecodeError) as error:
+            message = f"the password command of {visible(target.name)!r} failed"
+            raise ConfigError(message, hint=type(error).__name__) from error
+        return ran.stdout.rstrip("\r\n")
+    return ""
+
+
+def known_secrets(target: AnyTarget) -> tuple[str, ...]:
+    """Return every credential the configuration itself holds for a target."""
+    token = getattr(target, "token", "")
+    found = (*passwords_in(getattr(target, _address_field(target))), target.password, token)
+    return tuple(word for word in found if word)
+
+
+def public_words(target: AnyTarget) -> tuple[str, ...]:
+    """Return the words of a target that reports show anyway; a password equal to one cannot be hidden."""
+    address = getattr(target, _address_field(target))
+    if "://" in address:
+        words = re.split(r"[/?#@:&=,]+", without_password(address))
+    else:
+        words = re.split(r"[\s=,:]+", without_password(address))
+    return (target.name, target.username, *words)
+
+
+def _address_field(target: AnyTarget) -> str:
+    return next(_ADDRESS_FIELD[kind] for kind, made in _TYPES.items() if type(target) is made)
+
+
+SAMPLE = """\
+# diag configuration. One context per environment; several targets of a kind may be named.
+default_context = "prod"
+
+[[contexts.prod.kafka]]
+name = "main"
+bootstrap_servers = "kafka-1:9093,kafka-2:9093"
+security_protocol = "SASL_SSL"        # PLAINTEXT | SSL | SASL_PLAINTEXT | SASL_SSL
+sasl_mechanism = "SCRAM-SHA-512"      # PLAIN | SCRAM-SHA-256 | SCRAM-SHA-512 | OAUTHBEARER
+username = "oncall"
+password_file = "/run/secrets/kafka"  # or password_command = ["pass", "show", "kafka"]
+ca_file = "/etc/ssl/kafka-ca.pem"
+# client_properties = "/etc/kafka/client.properties"   # what Kafka's own tools read
+
+[[contexts.prod.postgres]]
+name = "orders"
+dsn = "host=db-1 dbname=orders user=oncall sslmode=verify-full"  # password: ~/.pgpass
+
+[[contexts.prod.redis]]
+url = "rediss://cache-1:6380/0"
+username = "oncall"
+password_file = "/run/secrets/redis"
+# cluster = true            # or sentinel_master = "mymaster"
+
+[[contexts.prod.prometheus]]
+url = "https://prometheus.example/prefix"
+# token = "…", tenant = "…", ca_file = "…"
+
+[contexts.prod]
+require_tls = true                    # refuse a target that is neither encrypted nor on loopback
+mask_patterns = ["\\\\b\\\\d{16}\\\\b"]
+
+[contexts.prod.limits."pg-locks/lock-queue"]
+waited_s = 5.0
+"""
+"""What `diag config sample` prints."""

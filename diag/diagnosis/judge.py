@@ -1,0 +1,195 @@
+"""From frames to a report: pure, so that a live run and a replay cannot differ."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from diag.diagnosis.plan import Plan, Planned
+from diag.findings import (
+    CheckOutcome,
+    Finding,
+    Footprint,
+    Outcome,
+    Phrase,
+    Report,
+    ReportError,
+    Severity,
+    Subject,
+    Verdict,
+    say,
+)
+from diag.snapshots.base import Gap, Snapshot, Target, Window
+
+Key: TypeAlias = tuple[str, type[Snapshot]]
+"""A target's name and a fact type."""
+Frames: TypeAlias = Mapping[Key, Sequence[Snapshot]]
+EVERYTHING = "*"
+"""The `fact` of a gap that covers all of a target."""
+_WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
+
+
+def judge(  # noqa: PLR0913  one argument for each thing a report is made of
+    plan: Plan,
+    frames: Frames,
+    lost: Sequence[tuple[str, Gap]],
+    footprint: Mapping[str, Footprint],
+    *,
+    notes: tuple[str, ...] = (),
+    evidence_file: str = "",
+    error: ReportError | None = None,
+) -> Report:
+    """Run every planned check on every target that has frames (or should have had) and put it together.
+
+    `lost` pairs a target's name with a gap that left it without some fact type altogether.
+    """
+    findings: list[Finding] = []
+    outcomes: list[CheckOutcome] = []
+    for planned in plan.checks:
+        for name in _target_names(planned, frames, lost):
+            found, outcome = judge_check(planned, name, frames, lost)
+            findings += found
+            outcomes.append(outcome)
+    snapshots = [snapshot for taken in frames.values() for snapshot in taken]
+    gaps = [gap for _, gap in lost] + [gap for taken in frames.values() for gap in taken[-1].gaps]
+    return Report(
+        command=plan.request.command,
+        context=plan.request.context_name,
+        verdict=verdict(findings, outcomes, error),
+        targets=_targets(snapshots),
+        window=_window(snapshots),
+        findings=folded(findings, {planned.slug: planned.check.explains for planned in plan.checks}),
+        checks=tuple(outcomes),
+        gaps=tuple(dict.fromkeys(gaps)),
+        facts=_tables(plan, frames),
+        footprint=dict(footprint),
+        notes=notes,
+        evidence_file=evidence_file,
+        error=error,
+    )
+
+
+def judge_check(
+    planned: Planned, target: str, frames: Frames, lost: Sequence[tuple[str, Gap]]
+) -> tuple[list[Finding], CheckOutcome]:
+    """Run one check on one target's frames."""
+
+    def ended(outcome: Outcome, because: Phrase | None = None) -> CheckOutcome:
+        return CheckOutcome(check=planned.slug, outcome=outcome, because=because, target=target)
+
+    for need in planned.needs:
+        taken = frames.get((target, need.type), ())
+        if not taken:
+            missing = next((gap for name, gap in lost if name == target and gap.source == need.kind), None)
+            return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
+        if need.windowed and len(taken) < planned.check.min_frames:
+            return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
+    facts = _facts(planned, target, frames)
+    found = [
+        msgspec.structs.replace(
+            finding,
+            check=planned.slug,
+            target=target,
+            fingerprint=_fingerprint(planned.slug, target, finding.subject),
+            explains=planned.check.explains,
+        )
+        for finding in planned.check.judge(facts, planned.limits)
+    ]
+    if found:
+        return found, ended(Outcome.FOUND)
+    for need in planned.needs:
+        newest = frames[target, need.type][-1]
+        for fact in planned.check.needs:
+            gap = newest.lacks(fact)
+            if gap:
+                return [], ended(Outcome.UNKNOWN, _because(gap))
+    return [], ended(Outcome.CLEAR)
+
+
+def _facts(planned: Planned, target: str, frames: Frames) -> Any:
+    shaped = {
+        need.name: Window(frames=tuple(frames[target, need.type])) if need.windowed else frames[target, need.type][-1]
+        for need in planned.needs
+    }
+    if None in shaped:
+        return shaped[None]
+    return planned.check.facts(**shaped)
+
+
+def _because(gap: Gap) -> Phrase:
+    return say("{what}: {why}", what=gap.what, why=gap.why)
+
+
+def _target_names(planned: Planned, frames: Frames, lost: Sequence[tuple[str, Gap]]) -> list[str]:
+    kinds = {need.kind for need in planned.needs}
+    types = {need.type for need in planned.needs}
+    named = [name for name, type_ in frames if type_ in types]
+    named += [name for name, gap in lost if gap.source in kinds]
+    return list(dict.fromkeys(named)) or ["default"]
+
+
+def _fingerprint(slug: str, target: str, subject: Subject) -> str:
+    """Name a finding the same way on every run: check, target and subject, not numbers or times."""
+    parts = [slug, target]
+    for name, value in sorted(subject.named().items()):
+        parts.append(f"{name}={value if isinstance(value, int) else value.raw}")
+    return hashlib.blake2b("\x00".join(parts).encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]]) -> tuple[Finding, ...]:
+    """Put findings that another one explains under it, and the rest worst first."""
+    explained_by: dict[int, int] = {}
+    for index, effect in enumerate(findings):
+        for other, cause in enumerate(findings):
+            if (
+                other != index
+                and effect.check in explains.get(cause.check, ())
+                and cause.target == effect.target
+                and cause.subject.covers(effect.subject)
+            ):
+                explained_by.setdefault(index, other)
+    kept = [
+        msgspec.structs.replace(
+            finding, explained=tuple(findings[effect] for effect, cause in explained_by.items() if cause == index)
+        )
+        for index, finding in enumerate(findings)
+        if index not in explained_by
+    ]
+    return tuple(sorted(kept, key=lambda finding: _WORST_FIRST.index(finding.severity)))
+
+
+def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:
+    """Return the worst of critical > warning > unknown > clear; what was skipped never counts."""
+    severities = {finding.severity for finding in findings}
+    if Severity.CRITICAL in severities:
+        return Verdict.CRITICAL
+    if Severity.WARNING in severities:
+        return Verdict.WARNING
+    if error or any(outcome.outcome is Outcome.UNKNOWN for outcome in outcomes):
+        return Verdict.UNKNOWN
+    return Verdict.CLEAR
+
+
+def _targets(snapshots: Sequence[Snapshot]) -> tuple[Target, ...]:
+    return tuple({(one.target.kind, one.target.name): one.target for one in snapshots}.values())
+
+
+def _window(snapshots: Sequence[Snapshot]) -> Any:
+    seen = [snapshot.observed_at for snapshot in snapshots]
+    return (min(seen), max(seen)) if seen else None
+
+
+def _tables(plan: Plan, frames: Frames) -> dict[str, Any]:
+    """Make the commands' main tables; with several targets of a kind the rows of each follow one another."""
+    made: dict[str, Any] = {}
+    for tables in plan.tables.values():
+        for type_, tabulate in tables.items():
+            for (_, taken_type), taken in frames.items():
+                if taken_type is not type_:
+                    continue
+                for name, value in tabulate(Window(frames=tuple(taken))).items():
+                    made[name] = made[name] + value if isinstance(made.get(name), tuple) else value
+    return made

@@ -1,0 +1,42 @@
+"""Commands that several checks propose, each guarded so that it cannot hit the wrong thing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from diag.findings.model import Command, NoCommand, SqlCommand, say
+from diag.text import ServerText
+
+_HIDDEN = "when pid {pid} started is hidden from this role; without it the command could hit a later backend with the same pid: GRANT pg_monitor to the role"
+
+
+def cancel_backend(pid: int, started_at: datetime | None) -> Command:
+    """Cancel what a backend is running, if the pid still belongs to the backend that was seen."""
+    return _signal("pg_cancel_backend", pid, started_at)
+
+
+def terminate_backend(pid: int, started_at: datetime | None) -> Command:
+    """End a backend, if the pid still belongs to the backend that was seen."""
+    return _signal("pg_terminate_backend", pid, started_at)
+
+
+def _signal(function: str, pid: int, started_at: datetime | None) -> Command:
+    if started_at is None:
+        return NoCommand(say(_HIDDEN, pid=pid))
+    return SqlCommand(
+        f"SELECT {function}(pid) FROM pg_stat_get_activity({{0}}) WHERE backend_start = {{1}};", (pid, started_at)
+    )
+
+
+def look_at_backend(pid: int) -> Command:
+    """Show what a backend is doing; reads shared memory only, so no lock can keep it waiting."""
+    return SqlCommand(
+        "SELECT pid, state, now() - xact_start AS open_for, client_addr, application_name, query"
+        " FROM pg_stat_get_activity({0});",
+        (pid,),
+    )
+
+
+def rollback_prepared(gid: ServerText) -> Command:
+    """Roll back a prepared transaction; to be run in its own database by its owner."""
+    return SqlCommand("ROLLBACK PREPARED {0};", (gid,))

@@ -1,0 +1,1 @@
+"""FACTS: frozen, typed readings of a system at one instant. No opinions."""

@@ -1,0 +1,121 @@
+"""Facts about PostgreSQL. Nouns: PostgreSQL manual, "Explicit Locking", "pg_locks", "pg_stat_activity"."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from msgspec import Struct
+
+from diag.snapshots.base import NOTHING, Snapshot
+from diag.text import ServerText, SqlText
+
+Pid = NewType("Pid", int)
+Oid = NewType("Oid", int)
+Xid = NewType("Xid", int)
+
+
+class LockMode(StrEnum):
+    """The eight table-level modes, weakest first, spelled as in pg_locks.mode."""
+
+    ACCESS_SHARE = "AccessShareLock"
+    ROW_SHARE = "RowShareLock"
+    ROW_EXCLUSIVE = "RowExclusiveLock"
+    SHARE_UPDATE_EXCLUSIVE = "ShareUpdateExclusiveLock"
+    SHARE = "ShareLock"
+    SHARE_ROW_EXCLUSIVE = "ShareRowExclusiveLock"
+    EXCLUSIVE = "ExclusiveLock"
+    ACCESS_EXCLUSIVE = "AccessExclusiveLock"
+
+
+class LockTag(Struct, frozen=True):
+    """What a lock is on. Which fields are set depends on `locktype` (manual: pg_locks)."""
+
+    locktype: str
+    database: Oid | None = None
+    relation: Oid | None = None
+    page: int | None = None
+    tuple_: int | None = None
+    virtualxid: str | None = None
+    transactionid: Xid | None = None
+    classid: Oid | None = None
+    objid: Oid | None = None
+    objsubid: int | None = None
+
+
+class Lock(Struct, frozen=True, kw_only=True):
+    """One row of pg_locks: held when `granted`, else waited for.
+
+    `pid` is None for a prepared transaction. `waited_s` is measured on the server's clock
+    from pg_locks.waitstart; None when granted, before PostgreSQL 14, or in the first instant.
+    """
+
+    tag: LockTag
+    pid: Pid | None
+    virtualtransaction: str
+    mode: LockMode
+    granted: bool
+    waited_s: float | None = None
+
+
+class Backend(Struct, frozen=True, kw_only=True):
+    """One row of pg_stat_get_activity. None: not set, or hidden from this role."""
+
+    pid: Pid
+    leader_pid: Pid | None = None
+    database: Oid | None = None
+    backend_type: str | None = None
+    state: str | None = None
+    wait_event_type: str | None = None
+    wait_event: str | None = None
+    application_name: ServerText = NOTHING
+    client_address: ServerText | None = None
+    query: SqlText = SqlText("")
+    backend_started_at: datetime | None = None
+    transaction_started_at: datetime | None = None
+    state_changed_at: datetime | None = None
+
+
+class PreparedTransaction(Struct, frozen=True, kw_only=True):
+    """One row of pg_prepared_xacts: it holds locks and belongs to no backend."""
+
+    transaction: Xid
+    gid: ServerText
+    prepared_at: datetime
+    owner: ServerText
+    database: ServerText
+
+
+class Relation(Struct, frozen=True, kw_only=True):
+    """The schema-qualified name of a relation of the connected database."""
+
+    oid: Oid
+    name: ServerText
+
+
+class PgLocks(Snapshot, frozen=True, kw_only=True):
+    """The locks somebody waits for, with everyone who holds or wants them, at one instant.
+
+    `locks` has every row on an object that has at least one waiter, and the transactionid
+    rows of prepared transactions. Names are known for the connected database only.
+    """
+
+    database: Oid
+    locks: tuple[Lock, ...]
+    backends: tuple[Backend, ...]
+    prepared: tuple[PreparedTransaction, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+    def relation_name(self, tag: LockTag) -> ServerText:
+        """Return the name of the locked relation, or its oid and database when the name is not known."""
+        if tag.database in (self.database, 0):
+            for relation in self.relations:
+                if relation.oid == tag.relation:
+                    return relation.name
+        where = "" if tag.database == self.database else f" in database {tag.database}"
+        return ServerText(f"relation {tag.relation}{where}")
+
+    def backend(self, pid: int) -> Backend | None:
+        """Return the backend with this pid, or None when it was gone or never seen."""
+        return next((backend for backend in self.backends if backend.pid == pid), None)

@@ -1,0 +1,239 @@
+"""One connection to PostgreSQL, and round trips that cannot harm.
+
+libpq is driven step by step, so that its own states tell which rung failed, whatever the
+language of the server's messages. A read is one pipelined, read-only transaction whose
+limits are set with SET LOCAL, so nothing leaks through a transaction pooler.
+Source: PostgreSQL manual, "libpq: Asynchronous Connection", "Pipeline Mode", "Client Connection Defaults".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import select
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import psycopg
+from msgspec import Struct
+from psycopg import pq
+from psycopg.adapt import Loader
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import dict_row
+
+from diag import config
+from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
+from diag.snapshots.base import Target, from_wire
+from diag.text import ServerText, visible
+from diag.wire.probe import Probe
+
+_LOCK_TIMEOUT_MS = 100  # a catalog somebody locks must not keep us in its queue
+_CHECK_CONNECTION_MS = 500  # the server looks this often whether we are still there (from 14)
+_IDLE_MS = 10_000
+_CONNECTION_CHECK_SINCE = 14
+_STATES = {
+    pq.ConnStatus.STARTED: Rung.CONNECT,
+    pq.ConnStatus.MADE: Rung.AUTH,
+    pq.ConnStatus.SSL_STARTUP: Rung.TLS,
+    pq.ConnStatus.AWAITING_RESPONSE: Rung.AUTH,
+    pq.ConnStatus.AUTH_OK: Rung.AUTHORISE,
+}
+_NOT_POSTGRES = ("received invalid response", "expected authentication request", "lost synchronization")
+_WEAK_TLS = ("", "disable", "allow", "prefer")
+
+
+class _TolerantText(Loader):
+    """Text as UTF-8 where it is, else with its bytes kept: a SQL_ASCII database may hold anything."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode("utf-8", "surrogateescape")
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """An open connection and what is known about its server."""
+
+    connection: psycopg.Connection[dict[str, Any]]
+    probe: Probe
+    target: Target
+    server_major: int
+
+
+@contextlib.contextmanager
+def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
+    """Open one connection. Raises a `SourceError` that names the rung."""
+    assert isinstance(target, config.PostgresTarget)  # noqa: S101  narrows the type for mypy
+    wanted = _parameters(target, probe)
+    pgconn = _climb(make_conninfo("", **wanted), probe)
+    probe.watch(pgconn.socket)
+    probe.secrets.add(pgconn.password.decode(errors="replace"))
+    connection = psycopg.Connection(pgconn, row_factory=dict_row)
+    try:
+        connection.autocommit = True
+        connection.prepare_threshold = None
+        for type_name in ("text", "name", "varchar", "bpchar"):
+            connection.adapters.register_loader(type_name, _TolerantText)
+        yield Session(
+            connection=connection,
+            probe=probe,
+            target=_header(target, pgconn),
+            server_major=pgconn.server_version // 10_000,
+        )
+    finally:
+        probe.count_bytes()
+        connection.close()
+
+
+def _parameters(target: config.PostgresTarget, probe: Probe) -> dict[str, Any]:
+    try:
+        wanted = conninfo_to_dict(target.dsn)
+    except psycopg.Error as error:  # libpq quotes the string, which may hold a password
+        message = "the connection string cannot be parsed"
+        raise Unreachable(
+            message,
+            rung=Rung.RESOLVE,
+            fix="write host=… dbname=… user=…, or postgresql://user@host/dbname (quote special characters as %XX)",
+        ) from error
+    for name, value in (("user", target.username), ("sslrootcert", target.ca_file), ("sslcert", target.cert_file)):
+        if value:
+            wanted.setdefault(name, value)
+    if target.key_file:
+        wanted.setdefault("sslkey", target.key_file)
+    if not wanted.get("password") and (word := config.password(target)):
+        wanted["password"] = word
+        probe.secrets.add(word)
+    if probe.require_tls and wanted.get("sslmode", "") in _WEAK_TLS and not _is_local(str(wanted.get("host", ""))):
+        wanted["sslmode"] = "require"
+    wanted |= {"application_name": probe.client_name, "client_encoding": "UTF8", "connect_timeout": 0}
+    return {name: value for name, value in wanted.items() if name != "options"}
+
+
+def _climb(conninfo: str, probe: Probe) -> pq.abc.PGconn:
+    """Connect step by step, noting the rung; libpq itself tries the hosts and addresses in turn."""
+    probe.at(Rung.RESOLVE)
+    probe.requests += 1
+    pgconn = pq.PGconn.connect_start(conninfo.encode())  # resolves the name, and may block in it
+    probe.at(Rung.RESOLVE)
+    while pgconn.status != pq.ConnStatus.BAD:
+        probe.rung = _STATES.get(pq.ConnStatus(pgconn.status), probe.rung)
+        polled = pgconn.connect_poll()
+        if polled == pq.PollingStatus.OK:
+            return pgconn
+        if polled == pq.PollingStatus.FAILED:
+            break
+        if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=probe.deadline.remaining_s):
+            pgconn.finish()
+            raise probe.too_slow()
+    said = pgconn.get_error_message()
+    pgconn.finish()
+    raise _explain_connect(said, probe.rung)
+
+
+def _ready(fileno: int, *, writing: bool, wait_s: float) -> bool:
+    poll = select.poll()
+    poll.register(fileno, select.POLLOUT if writing else select.POLLIN)
+    return bool(poll.poll(wait_s * 1000))
+
+
+def _explain_connect(said: str, rung: Rung) -> SourceError:
+    words = visible("; ".join(line.strip() for line in said.splitlines() if "Is the server running" not in line))
+    if "could not translate host name" in said:
+        fix = "check the spelling and this machine's DNS: getent hosts NAME"
+        return Unreachable(words, rung=Rung.RESOLVE, fix=fix)
+    if any(sign in said for sign in _NOT_POSTGRES):
+        return Unreachable(f"this does not answer like PostgreSQL: {words}", rung=Rung.DECODE, fix="check the port")
+    if rung in (Rung.AUTH, Rung.AUTHORISE) and "FATAL" in said:
+        return Denied(words, rung=rung, fix="check user, password, database and pg_hba.conf")
+    if rung is Rung.TLS or "SSL" in said:
+        return Unreachable(words, rung=Rung.TLS, fix="check sslmode and sslrootcert against what the server offers")
+    if rung is Rung.RESOLVE:
+        rung = Rung.CONNECT
+    return Unreachable(words, rung=rung, fix="check host and port, and that the server is running")
+
+
+def _header(target: config.PostgresTarget, pgconn: pq.abc.PGconn) -> Target:
+    host = pgconn.host.decode(errors="replace")
+    mode = next((option.val or b"" for option in pgconn.info if option.keyword == b"sslmode"), b"")
+    encrypted = bool(pgconn.ssl_in_use)
+    return Target(
+        kind="postgres",
+        name=target.name,
+        address=visible(f"{host}:{pgconn.port.decode()}/{pgconn.db.decode(errors='replace')}"),
+        version=ServerText.of_bytes(pgconn.parameter_status(b"server_version") or b""),
+        encrypted=encrypted,
+        verified=encrypted and mode.startswith(b"verify"),
+        local=_is_local(host) or _is_local(pgconn.hostaddr.decode(errors="replace")),
+    )
+
+
+def _is_local(host: str) -> bool:
+    if host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Rows = list[dict[str, Any]]
+
+
+def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list[Rows]:
+    """Run constant queries in one read-only transaction and one round trip; return the rows of each.
+
+    Raises `Denied`, `TooSlow`, `Unreadable` or `Unreachable`.
+    """
+    probe, connection = session.probe, session.connection
+    probe.at(Rung.QUERY)
+    probe.requests += 1
+    allowed_ms = max(1, int(probe.deadline.remaining_s * 1000))
+    try:
+        with connection.pipeline():
+            connection.execute("BEGIN READ ONLY")
+            for setting, value_ms in _limits(session.server_major, allowed_ms):
+                connection.execute(f"SET LOCAL {setting} = {value_ms}")  # type: ignore[arg-type]  # both constant
+            cursors = [connection.execute(query, values) for query, values in queries]  # type: ignore[arg-type]
+            connection.execute("COMMIT")
+        return [cursor.fetchall() for cursor in cursors]
+    except (psycopg.Error, UnicodeError) as error:
+        raise _explain_query(error, probe) from error
+    finally:
+        if not connection.closed and connection.info.transaction_status != pq.TransactionStatus.IDLE:
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+
+
+def _limits(server_major: int, allowed_ms: int) -> Iterator[tuple[str, int]]:
+    yield "statement_timeout", allowed_ms
+    yield "lock_timeout", min(_LOCK_TIMEOUT_MS, allowed_ms)
+    yield "idle_in_transaction_session_timeout", _IDLE_MS
+    if server_major >= _CONNECTION_CHECK_SINCE:
+        yield "client_connection_check_interval", _CHECK_CONNECTION_MS
+
+
+def _explain_query(error: Exception, probe: Probe) -> SourceError:
+    if probe.deadline.passed:
+        return probe.too_slow()
+    state = getattr(error, "sqlstate", None)
+    said = visible(str(error).splitlines()[0]) if str(error) else type(error).__name__
+    if isinstance(error, UnicodeError):
+        return Unreadable(f"an answer could not be decoded: {type(error).__name__}", rung=Rung.DECODE)
+    if state == "42501":
+        return Denied(said, rung=Rung.AUTHORISE, fix="GRANT pg_monitor TO the role diag connects as")
+    if state in ("55P03", "57014"):
+        return TooSlow(said, rung=Rung.QUERY, fix="somebody holds a lock on a system catalog; look for DDL on pg_*")
+    if state is None or state.startswith(("08", "57P")):
+        return Unreachable(f"the connection was lost: {said}", rung=Rung.QUERY, fix="run diag again")
+    return Unreadable(f"{said} (SQLSTATE {state})", rung=Rung.QUERY)
+
+
+T = TypeVar("T")
+
+
+def typed(rows: Rows, wanted: type[T]) -> tuple[T, ...]:
+    """Turn rows into structs at the boundary. Raises `Unreadable` when the server's columns are not as expected."""
+    try:
+        return tuple(msgspec.convert(row, wanted, dec_hook=from_wire, strict=False) for row in rows)
+    except msgspec.ValidationError as error:
+        message = f"a row is not a {wanted.__name__}: {visible(str(error))}"
+        raise Unreadable(message, rung=Rung.DECODE) from error

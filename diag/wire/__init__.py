@@ -1,0 +1,1 @@
+"""Deadlines that hold, the ladder of rungs, and what a look cost."""
