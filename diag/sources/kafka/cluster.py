@@ -1,0 +1,124 @@
+"""The whole cluster through its bootstrap servers: who the brokers are, and a connection to each."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from kafka.protocol.metadata import MetadataRequest
+from msgspec import Struct, field
+
+from diag import config
+from diag.errors import Denied, Rung, SourceError, Unreachable
+from diag.snapshots.base import Gap, Target
+from diag.sources.kafka.broker import Broker, exchange, is_loopback
+from diag.sources.kafka.security import Security, security
+from diag.text import ServerText, visible
+from diag.wire.probe import Probe
+
+_PORT = 9092
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """Connections by broker id. `gaps` says which brokers could not be reached."""
+
+    brokers: dict[int, Broker]
+    probe: Probe
+    target: Target
+    gaps: list[Gap] = field(default_factory=list)
+    cluster_id: str = ""
+
+
+@contextlib.contextmanager
+def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
+    """Reach the cluster. Raises a `SourceError` naming the rung when no bootstrap server answers."""
+    assert isinstance(target, config.KafkaTarget)
+    bootstrap_servers, how = security(target)
+    probe.secrets.update(how.secrets)
+    first = _first_answering(_parsed(bootstrap_servers), probe, how)
+    brokers: dict[int, Broker] = {}
+    try:
+        local = is_loopback(first.socket)
+        if probe.require_tls and how.tls is None and not local:
+            message = "the context requires TLS and this target has none"
+            raise Denied(message, rung=Rung.TLS, fix="set security_protocol to SSL or SASL_SSL")
+        answered = exchange({0: first}, {0: [MetadataRequest(topics=[], allow_auto_topic_creation=False, max_version=12)]}, probe)[0]
+        if isinstance(answered, SourceError):
+            raise answered
+        gaps: list[Gap] = []
+        for node in answered[0].brokers:
+            brokers.update(_reach(node.node_id, node.host, node.port, first, probe, how, gaps))
+        if not brokers:
+            first_gap = gaps[0]
+            raise Unreachable(first_gap.why.raw, rung=Rung.CONNECT, fix=first_gap.fix.raw)
+        yield Session(
+            brokers=brokers,
+            probe=probe,
+            gaps=gaps,
+            cluster_id=answered[0].cluster_id or "",
+            target=Target(
+                kind="kafka",
+                name=target.name,
+                address=visible(bootstrap_servers),
+                version=ServerText(f"{first.versions.broker_version_str} or later"),
+                encrypted=how.tls is not None,
+                verified=how.tls is not None and how.tls.verify,
+                local=local,
+            ),
+        )
+    finally:
+        probe.count_bytes()
+        for broker in {first, *brokers.values()}:
+            broker.close()
+
+
+def _parsed(bootstrap_servers: str) -> list[tuple[str, int]]:
+    """Split "host:port,[::1]:port". Raises `Unreachable` for what is no address."""
+    found = []
+    for written in bootstrap_servers.split(","):
+        host, colon, port = written.strip().rpartition(":")
+        if not colon:
+            host, port = written.strip(), str(_PORT)
+        if not host or not port.isdecimal() or "/" in host or " " in host:
+            message = f"{visible(written)!r} is not host:port"
+            raise Unreachable(message, rung=Rung.RESOLVE, fix="write --bootstrap-servers host:9092,host2:9092")
+        found.append((host.strip("[]"), int(port)))
+    return found
+
+
+def _first_answering(addresses: list[tuple[str, int]], probe: Probe, how: Security) -> Broker:
+    refusal: SourceError | None = None
+    for host, port in addresses:
+        try:
+            return Broker(host, port, probe, how)
+        except Denied:
+            raise  # a wrong password is wrong on every broker, and repeating it can lock the user out
+        except SourceError as error:
+            refusal = error
+            if probe.deadline.passed:
+                break
+    assert refusal is not None
+    raise refusal
+
+
+def _reach(  # noqa: PLR0913  an address is three things
+    node: int, host: str, port: int, first: Broker, probe: Probe, how: Security, gaps: list[Gap]
+) -> dict[int, Broker]:
+    if first.where == visible(f"{host}:{port}"):
+        return {node: first}
+    try:
+        return {node: Broker(host, port, probe, how)}
+    except SourceError as error:
+        if probe.deadline.passed:
+            raise
+        gaps.append(
+            Gap(
+                source="kafka",
+                fact="log_ends",
+                what=ServerText(f"everything that broker {node} leads or coordinates"),
+                why=ServerText(error.message),
+                fix=ServerText(f"check that {visible(host)}:{port} (advertised.listeners) is reachable from here"),
+                rung=error.rung,
+            )
+        )
+        return {}

@@ -1,0 +1,163 @@
+"""Take `RedisExpiry`: a random sample of keys and their times to live.
+
+RANDOMKEY is the one draw that stays fair where keys are grouped by slot; a database no larger
+than the sample is walked whole with SCAN. Both are paced, and stop with what they have when
+the cap is reached. Key names are folded into families here and travel no further.
+Source: redis.io, "RANDOMKEY", "SCAN", "PEXPIRETIME"; redis/redis#15411 on long walks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import msgspec
+from redis.exceptions import ResponseError
+
+from diag.analysis.key_families import families
+from diag.errors import Denied, Rung, SourceError
+from diag.snapshots.base import Gap, Scope
+from diag.snapshots.redis import KeyFamily, RedisExpiry
+from diag.sources.redis.connection import Argument, Session, exchange, explain, server_text
+from diag.text import KeyText, ServerText
+
+_SAMPLE_KEYS = 5_000  # finds a cluster of 2 % of a family with power 0.99, costs under 10 ms of server time
+_BATCH_KEYS = 500
+_SCAN_COUNT = 100  # blocks the server for about 0.13 ms
+_KEYS_PER_S = 20_000
+_MOST_SCANS = 2_000  # with MATCH: 200,000 keys looked at, then we stop and say so
+_PEXPIRETIME_SINCE = 7
+
+
+def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
+    """Sample one logical database. Raises a `SourceError` when not even DBSIZE or the keys can be read."""
+    started = time.monotonic()
+    info, size, clock = exchange(session.connection, session.probe, [("INFO",), ("DBSIZE",), ("TIME",)])
+    for reply, permission in ((size, "+dbsize"), (clock, "+time")):
+        if isinstance(reply, ResponseError):
+            raise _refused(session, reply, permission)
+    told = {} if isinstance(info, ResponseError) else _parsed(info)
+    observed_at = datetime.fromtimestamp(int(clock[0]) + int(clock[1]) / 1e6, UTC)
+    walk = bool(scope.match) or size <= _SAMPLE_KEYS
+    names, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
+    expiries = list(_expiries(session, names, told, observed_at.timestamp()))
+    return RedisExpiry(
+        target=msgspec.structs.replace(session.target, version=ServerText(told.get("redis_version", ""))),
+        observed_at=observed_at,
+        took_s=time.monotonic() - started,
+        gaps=tuple(_gaps(session, info, told, whole=whole)),
+        families=_families(expiries),
+        sampled_keys=len(expiries),
+        total_keys=len(expiries) if scope.match else size,
+        exhaustive=walk and whole,
+        method=f"SCAN{' MATCH' if scope.match else ''}, every key" if walk else "RANDOMKEY, with replacement",
+        database=session.database,
+        keyspace_hits=int(told.get("keyspace_hits", 0)),
+        keyspace_misses=int(told.get("keyspace_misses", 0)),
+        uptime_s=float(told.get("uptime_in_seconds", 0)),
+        maxmemory_policy=told.get("maxmemory_policy", ""),
+    )
+
+
+def _parsed(info: object) -> dict[str, str]:
+    lines = server_text(info).raw.splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
+def _drawn(session: Session) -> list[bytes]:
+    names: list[bytes] = []
+    for _ in range(_SAMPLE_KEYS // _BATCH_KEYS):
+        replies = _paced(session, [("RANDOMKEY",)] * _BATCH_KEYS)
+        names += [reply for reply in replies if reply is not None]
+    return names
+
+
+def _walked(session: Session, match: str) -> tuple[list[bytes], bool]:
+    """Walk the database; return distinct names and whether the walk came round."""
+    names: dict[bytes, None] = {}
+    cursor: Argument = 0
+    narrowed = ("MATCH", match) if match else ()
+    for _ in range(_MOST_SCANS):
+        (reply,) = _paced(session, [("SCAN", cursor, *narrowed, "COUNT", _SCAN_COUNT)], worth_keys=_SCAN_COUNT)
+        cursor, found = reply
+        names.update(dict.fromkeys(found))
+        if cursor in (b"0", 0):
+            return list(names), True
+        if len(names) >= _SAMPLE_KEYS:
+            break
+    return list(names), False
+
+
+def _expiries(
+    session: Session, names: list[bytes], told: dict[str, str], now: float
+) -> Iterator[tuple[bytes, float | None]]:
+    """Yield each key with the seconds until it expires (None: never); keys gone meanwhile are left out."""
+    modern = int(told.get("redis_version", "0").split(".")[0] or 0) >= _PEXPIRETIME_SINCE
+    command = "PEXPIRETIME" if modern else "PTTL"  # an absolute time needs no guess of when the server looked
+    for start in range(0, len(names), _BATCH_KEYS):
+        batch = names[start : start + _BATCH_KEYS]
+        for name, told_ms in zip(batch, _paced(session, [(command, name) for name in batch]), strict=True):
+            if told_ms == -1:
+                yield name, None
+            elif told_ms >= 0:
+                yield name, max(0.0, told_ms / 1000 - now if modern else told_ms / 1000)
+
+
+def _paced(session: Session, commands: list[tuple[Argument, ...]], *, worth_keys: int = 0) -> list[object]:
+    """Exchange one batch, then rest so that no more than the allowed keys a second are looked at."""
+    started = time.monotonic()
+    replies = exchange(session.connection, session.probe, commands)
+    refusal = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+    if refusal is not None:
+        raise _refused(session, refusal, f"+{str(commands[0][0]).lower()} %R~*")
+    rest_s = (worth_keys or len(commands)) / _KEYS_PER_S - (time.monotonic() - started)
+    if rest_s > 0:
+        session.probe.wait(rest_s)
+    return replies
+
+
+def _families(expiries: list[tuple[bytes, float | None]]) -> tuple[KeyFamily, ...]:
+    texts = {name: ServerText.of_bytes(name).raw for name, _ in expiries}
+    patterns = families(texts.values())
+    times: dict[str, list[float]] = {}
+    lasting: dict[str, int] = {}
+    for name, expires_in_s in expiries:
+        pattern = patterns[texts[name]]
+        lasting.setdefault(pattern, 0)
+        if expires_in_s is None:
+            lasting[pattern] += 1
+        else:
+            times.setdefault(pattern, []).append(round(expires_in_s, 3))
+    return tuple(
+        KeyFamily(
+            pattern=KeyText(pattern),
+            expires_in_s=tuple(sorted(times.get(pattern, ()))),
+            without_expiry=lasting[pattern],
+        )
+        for pattern in sorted(lasting, key=lambda name: -len(times.get(name, ())) - lasting[name])
+    )
+
+
+def _gaps(session: Session, info: object, told: dict[str, str], *, whole: bool) -> Iterator[Gap]:
+    if isinstance(info, ResponseError):
+        yield _gap("counters", "INFO: counters and version", str(info), _acl(session, "+info"))
+    if told.get("cluster_enabled") == "1":
+        yield _gap("nodes", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
+    if not whole:
+        yield _gap("families", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
+
+
+def _refused(session: Session, refusal: ResponseError, permission: str) -> SourceError:
+    explained = explain(refusal, session.probe)
+    if isinstance(explained, Denied) and explained.rung is Rung.AUTHORISE:
+        return Denied(explained.message, rung=Rung.AUTHORISE, fix=_acl(session, permission))
+    return explained
+
+
+def _acl(session: Session, permission: str) -> str:
+    return f"ACL SETUSER {session.user} {permission}"
+
+
+def _gap(fact: str, what: str, why: str, fix: str) -> Gap:
+    return Gap(source="redis", fact=fact, what=ServerText(what), why=ServerText(why), fix=ServerText(fix))
