@@ -1,4 +1,4 @@
-"""Entry point. `--version` is answered here, before anything heavy is imported."""
+"""Entry point. `--version` and the root help are answered here, before anything heavy is imported."""
 
 import sys
 
@@ -6,11 +6,17 @@ from diag import __version__
 
 
 def main() -> None:
-    """Run the command line; `--version` alone takes the short way out."""
-    if sys.argv[1:] == ["--version"]:
+    """Run the command line; `--version` alone and the root help take the short way out."""
+    words = sys.argv[1:]
+    if words == ["--version"]:
         sys.stdout.write(f"diag {__version__}\n")
         return
-    from diag.cli import run  # noqa: PLC0415  start-up: typer loads only past the fast path
+    if words in ([], ["--help"], ["-h"], ["help"]):
+        from diag.cli.front import front_page  # noqa: PLC0415  start-up: no typer for a page of text
+
+        sys.stdout.write(front_page())
+        return
+    from diag.cli.run import run  # noqa: PLC0415  start-up: typer loads only past the fast paths
 
     run()
 

@@ -65,6 +65,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
         checks=tuple(outcomes),
         gaps=tuple(dict.fromkeys(gaps)),
         facts=_tables(plan, frames),
+        columns=plan.columns,
         footprint=dict(footprint),
         notes=notes,
         evidence_file=evidence_file,
@@ -185,11 +186,7 @@ def _window(snapshots: Sequence[Snapshot]) -> Any:
 def _tables(plan: Plan, frames: Frames) -> dict[str, Any]:
     """Make the commands' main tables; with several targets of a kind the rows of each follow one another."""
     made: dict[str, Any] = {}
-    for tables in plan.tables.values():
-        for type_, tabulate in tables.items():
-            for (_, taken_type), taken in frames.items():
-                if taken_type is not type_:
-                    continue
-                for name, value in tabulate(Window(frames=tuple(taken))).items():
-                    made[name] = made[name] + value if isinstance(made.get(name), tuple) else value
+    for (_, type_), taken in frames.items():
+        for name, value in plan.tables[type_](Window(frames=tuple(taken))).items() if type_ in plan.tables else ():
+            made[name] = made[name] + value if isinstance(made.get(name), tuple) else value
     return made

@@ -89,6 +89,7 @@ def diagnose(
         pass
     except KeyboardInterrupt:
         interrupted = True
+    progress("")
     for look in pending:
         why = "interrupted" if interrupted else look.probe.too_slow().message
         gap = _gap(look.kind, f"{look.kind} {look.target.name}", why, look.probe.too_slow().fix, look.probe.rung)

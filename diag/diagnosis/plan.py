@@ -68,7 +68,8 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     request: Request
     checks: tuple[Planned, ...]
-    tables: dict[str, dict[type[Snapshot], Any]] = field(default_factory=dict)
+    tables: dict[type[Snapshot], Any] = field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def types(self, kind: str) -> tuple[type[Snapshot], ...]:
         """Return the fact types to take from a kind of target, each once."""
@@ -100,13 +101,27 @@ def plan(request: Request) -> Plan:
     flagged = _flagged(request)
     chosen = [slug for slug in wanted if (not only or slug in only) and slug not in skip]
     checks = tuple(_planned(slug, request.context.limits.get(slug, {}), flagged.get(slug, {})) for slug in chosen)
-    tables = {command: importlib.import_module(catalog.command_module(command)).TABLES for command in request.folders}
-    return Plan(request=request, checks=checks, tables=tables)
+    folders = [importlib.import_module(catalog.command_module(command)) for command in request.folders]
+    return Plan(
+        request=request,
+        checks=checks,
+        tables={type_: tabulate for folder in folders for type_, tabulate in folder.TABLES.items()},
+        columns={name: columns for folder in folders for name, columns in folder.COLUMNS.items()},
+    )
 
 
 def explained(slug: str) -> Planned:
     """Load one check with its own limits, for `checks explain`. Raises `UsageError` when there is none."""
     return _planned(catalog.known(slug), {}, {})
+
+
+def queries(planned: Planned) -> tuple[str, ...]:
+    """Return what the sources send to take a check's facts, for `checks explain`."""
+    return tuple(
+        asked
+        for need in planned.needs
+        for asked in importlib.import_module(f"diag.sources.{need.kind}").ASKS[need.type.__name__]
+    )
 
 
 def _planned(slug: str, configured: Mapping[str, Any], flagged: Mapping[str, Any]) -> Planned:

@@ -95,9 +95,12 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
 
 class ShellCommand(Struct, frozen=True, tag="shell"):
-    """A command line as its arguments, to be quoted for a POSIX shell."""
+    """A command line as its arguments, to be quoted for a POSIX shell.
 
-    argv: tuple[str | ServerText, ...]
+    A pair is one argument: ``("--group=", name)``, so that a name beginning with a dash stays a value.
+    """
+
+    argv: tuple[str | tuple[str, ServerText], ...]
 
 
 class SqlCommand(Struct, frozen=True, tag="sql"):
@@ -107,19 +110,13 @@ class SqlCommand(Struct, frozen=True, tag="sql"):
     parameters: tuple[str | ServerText | int | datetime, ...] = ()
 
 
-class RedisCommand(Struct, frozen=True, tag="redis"):
-    """A Redis command as its arguments, for redis-cli."""
-
-    argv: tuple[str | KeyText | int, ...]
-
-
 class NoCommand(Struct, frozen=True, tag="none"):
     """There is deliberately no command here, and this is why."""
 
     because: Phrase
 
 
-Command: TypeAlias = ShellCommand | SqlCommand | RedisCommand | NoCommand
+Command: TypeAlias = ShellCommand | SqlCommand | NoCommand
 
 
 class Step(Struct, frozen=True, kw_only=True):
@@ -245,6 +242,7 @@ class Report(Struct, frozen=True, kw_only=True):
     checks: tuple[CheckOutcome, ...] = ()
     gaps: tuple[Gap, ...] = ()
     facts: Mapping[str, Any] = {}
+    columns: Mapping[str, tuple[str, ...]] = {}
     footprint: Mapping[str, Footprint] = {}
     notes: tuple[str, ...] = ()
     evidence_file: str = ""

@@ -18,3 +18,4 @@ def _expiry(window: Window[RedisExpiry]) -> dict[str, object]:
 
 
 TABLES = {RedisExpiry: _expiry}
+COLUMNS = {"expiry_clusters": ("pattern", "keys", "share", "expires_at", "width_s")}

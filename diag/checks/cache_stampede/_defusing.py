@@ -16,7 +16,7 @@ def spread_before(pattern: KeyText, cliff: Cluster) -> tuple[Step, ...]:
         Step(
             title=say("Look again at this family alone"),
             risk=Risk.READ_ONLY,
-            command=ShellCommand(("diag", "cache-stampede", "--match", _glob(pattern))),
+            command=ShellCommand(("diag", "cache-stampede", ("--match=", _glob(pattern)))),
             expect=say("the same moment, with a narrower interval"),
         ),
         Step(

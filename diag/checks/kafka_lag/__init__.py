@@ -10,3 +10,6 @@ def _partitions(window: Window[KafkaLag]) -> dict[str, object]:
 
 
 TABLES = {KafkaLag: _partitions}
+COLUMNS = {
+    "partitions": ("group", "topic", "partition", "lag_records", "lag_s", "produce_per_s", "consume_per_s", "state"),
+}

@@ -1,5 +1,7 @@
 """First looks at a consumer group that change nothing."""
 
+import re
+
 from diag.findings import Risk, ShellCommand, Step, say
 from diag.text import ServerText
 
@@ -10,7 +12,12 @@ def look_at_group(group: ServerText) -> tuple[Step, ...]:
         Step(
             title=say("Watch whether the lag of {group} grows or drains", group=group),
             risk=Risk.READ_ONLY,
-            command=ShellCommand(("diag", "kafka-lag", "--group", group, "--samples", "6", "--interval", "5")),
+            command=ShellCommand(("diag", "kafka-lag", ("--group=", _exactly(group)), "--samples=6", "--interval=5")),
             expect=say("half a minute later the trend is clear, partition by partition"),
         ),
     )
+
+
+def _exactly(name: ServerText) -> ServerText:
+    """Return a glob that matches this name and nothing else."""
+    return ServerText(re.sub(r"([*?[])", r"[\1]", name.raw))

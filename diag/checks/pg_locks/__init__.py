@@ -10,3 +10,4 @@ def _waits(window: Window[PgLocks]) -> dict[str, object]:
 
 
 TABLES = {PgLocks: _waits}
+COLUMNS = {"waits": ("pid", "waiting_s", "blocked_by", "relation", "mode", "query")}

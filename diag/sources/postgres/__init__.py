@@ -2,5 +2,9 @@
 
 from diag.sources.postgres.connection import connect
 from diag.sources.postgres.locks import pg_locks
+from diag.sources.postgres.queries import newest
 
-__all__ = ["connect", "pg_locks"]
+ASKS = {"PgLocks": tuple(newest(name) for name in ("server", "locks", "backends", "prepared", "relations"))}
+"""What is sent to take each fact, in the form for the newest servers."""
+
+__all__ = ["ASKS", "connect", "pg_locks"]

@@ -17,3 +17,8 @@ def query(name: str, server_major: int) -> str:
         message = f"no form of {name} for PostgreSQL {server_major}"
         raise LookupError(message)
     return (_FOLDER / f"{name}.{max(fitting)}.sql").read_text()
+
+
+def newest(name: str) -> str:
+    """Return the form of a query for the newest servers."""
+    return query(name, 1_000)

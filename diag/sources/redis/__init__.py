@@ -3,4 +3,13 @@
 from diag.sources.redis.connection import connect
 from diag.sources.redis.expiry import redis_expiry
 
-__all__ = ["connect", "redis_expiry"]
+ASKS = {
+    "RedisExpiry": (
+        "INFO, DBSIZE, TIME",
+        "RANDOMKEY, 5 000 times in batches of 500 (or SCAN COUNT 100 round a database no larger than that)",
+        "PEXPIRETIME of each drawn key (PTTL before 7.0); never its value",
+    )
+}
+"""What is sent to take each fact."""
+
+__all__ = ["ASKS", "connect", "redis_expiry"]

@@ -1,0 +1,1 @@
+"""Thin: words in, words out. Decisions live below."""

@@ -1,0 +1,93 @@
+"""Dispatch: finds the command, runs it, and turns every ending into one line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import traceback
+from typing import Any, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from diag.cli.front import DIAGNOSTICS, OTHERS, front_page
+from diag.errors import DiagError, ExitCode, UsageError
+
+_MODULES: Final = {name: f"diag.cli.{name}" for name in OTHERS}
+
+
+class Commands(TyperGroup):
+    """Commands by name, each imported only when it is the one that was typed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  typer's signature
+        """Name the commands, for completion; opens no connection."""
+        return [*DIAGNOSTICS, *OTHERS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  typer's signature
+        """Build the command that was typed."""
+        if cmd_name in DIAGNOSTICS:
+            from diag.cli.diagnose import command  # noqa: PLC0415  start-up
+
+            return command(cmd_name, DIAGNOSTICS[cmd_name])
+        if cmd_name in _MODULES:
+            return typer.main.get_command(importlib.import_module(_MODULES[cmd_name]).app)
+        return None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  typer's signature
+        """Show the front page."""
+        formatter.write(front_page())
+
+
+app = typer.Typer(cls=Commands, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def root() -> None:
+    """Say what is wrong with Kafka, PostgreSQL and Redis, with evidence."""
+
+
+def run() -> None:
+    """Run the command line and leave at once: a source that hangs in a system call must not hold the exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = _run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        code = app(words, prog_name="diag", standalone_mode=False)
+    except TyperException as error:
+        return _failed(UsageError(error.format_message().rstrip(".")), words)
+    except DiagError as error:
+        return _failed(error, words)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader went away: head, less
+        return ExitCode.CLEAR
+    except Exception as error:  # noqa: BLE001  the CLI's main: one of the two broad catches
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"  # noqa: PTH119  pathlib is not loaded yet
+        return _failed(DiagError(f"bug in diag: {type(error).__name__} at {where}", hint="please report it"), words)
+    return int(code or 0)
+
+
+def _failed(error: DiagError, words: list[str]) -> int:
+    """Say it once: on stderr for people, and in the asked machine format on stdout."""
+    from diag.cli.output import error_text, format_in  # noqa: PLC0415  start-up: only on this way out
+
+    asked = format_in(words)
+    if asked:
+        sys.stdout.write(error_text(error, words[0] if words else "", asked))
+    hint = f" ({error.hint})" if error.hint else ""
+    sys.stderr.write(f"diag: {error.message}{hint}\n")
+    return ExitCode.UNKNOWN if asked == "nagios" else error.exit_code
+
+
+__all__ = ["app", "run"]

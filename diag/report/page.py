@@ -1,0 +1,233 @@
+"""One page: the report as lines and tables of ready text, in the order a tired person reads.
+
+Context, verdict, findings worst first with the safest step first, then what was not seen,
+what was ruled out, the main tables and what the look cost. All sinks for people print this.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from diag import figures
+from diag.findings import (
+    CheckOutcome,
+    Evidence,
+    Finding,
+    Footprint,
+    Outcome,
+    Quantity,
+    Report,
+    Step,
+    Value,
+    Verdict,
+)
+from diag.report.pasting import Pasted, pasted
+from diag.report.phrasing import ShowServerText, phrased, shown
+from diag.snapshots.base import Gap, Target
+from diag.text import ServerText
+
+_MOST_ROWS = 10  # of a table; the JSON has them all
+_LONGEST_CELL = 60
+_UNITS = {"_s": "s", "_bytes": "bytes", "_ratio": "ratio"}
+
+
+class PageStep(Struct, frozen=True, kw_only=True):
+    """One step; `line` is what to paste and `place` where, `withheld` why there is nothing to paste."""
+
+    title: str
+    risk: str
+    expect: str
+    line: str = ""
+    place: str = ""
+    withheld: str = ""
+
+
+class PageFinding(Struct, frozen=True, kw_only=True):
+    """One finding. Evidence rows are name, value, source."""
+
+    severity: str
+    basis: str
+    check: str
+    summary: str
+    evidence: tuple[tuple[str, str, str], ...]
+    ruled_out: tuple[str, ...]
+    explained: tuple[str, ...]
+    steps: tuple[PageStep, ...]
+    runbook: str
+
+
+class PageTable(Struct, frozen=True, kw_only=True):
+    """One table; `left_out` counts the rows that are not shown."""
+
+    name: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int = 0
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """The whole page."""
+
+    command: str
+    context: str
+    verdict: str
+    sentence: str
+    targets: tuple[str, ...]
+    window: str
+    findings: tuple[PageFinding, ...]
+    unknown: tuple[str, ...]
+    skipped: tuple[str, ...]
+    clear: tuple[str, ...]
+    gaps: tuple[tuple[str, str, str], ...]
+    tables: tuple[PageTable, ...]
+    footprint: tuple[str, ...]
+    notes: tuple[str, ...]
+    runbooks: tuple[str, ...]
+    error: str
+
+
+def page(report: Report, server_text: ShowServerText) -> Page:
+    """Lay a report out, with server text shown as the sink wants it."""
+    outcomes = report.checks
+    return Page(
+        command=report.command,
+        context=report.context,
+        verdict=report.verdict.value,
+        sentence=_sentence(report, server_text),
+        targets=tuple(_target(target, server_text) for target in report.targets),
+        window=_window(report),
+        findings=tuple(_finding(finding, server_text) for finding in report.findings),
+        unknown=_outcomes(outcomes, Outcome.UNKNOWN, server_text),
+        skipped=_outcomes(outcomes, Outcome.SKIPPED, server_text),
+        clear=tuple(outcome.check for outcome in outcomes if outcome.outcome is Outcome.CLEAR),
+        gaps=tuple(_gap(gap, server_text) for gap in report.gaps),
+        tables=tuple(
+            _table(name, rows, report.columns[name], server_text)
+            for name, rows in report.facts.items()
+            if name in report.columns and rows
+        ),
+        footprint=tuple(_footprint(source, cost) for source, cost in report.footprint.items()),
+        notes=report.notes,
+        runbooks=tuple(dict.fromkeys(finding.check for finding in report.findings)),
+        error=f"{report.error.message}. {report.error.hint}".strip() if report.error else "",
+    )
+
+
+def _sentence(report: Report, server_text: ShowServerText) -> str:
+    if report.findings:
+        worst = report.findings[0]
+        others = len(report.findings) - 1
+        more = f" (and {others} more {'finding' if others == 1 else 'findings'})" if others else ""
+        return phrased(worst.summary, server_text) + more
+    unknown = [outcome for outcome in report.checks if outcome.outcome is Outcome.UNKNOWN]
+    if unknown or report.verdict is Verdict.UNKNOWN:
+        return f"{len(unknown)} of {len(report.checks)} checks could not say; nothing wrong was seen in the rest"
+    return f"nothing wrong was seen by {len(report.checks)} {'check' if len(report.checks) == 1 else 'checks'}"
+
+
+def _target(target: Target, server_text: ShowServerText) -> str:
+    tls = "encrypted, verified" if target.verified else "encrypted, not verified" if target.encrypted else "not encrypted"
+    name = "" if target.name == "default" else f" {target.name}"
+    version = f" {server_text(target.version)}" if target.version.raw else ""
+    address = server_text(ServerText(target.address))
+    return f"{target.kind}{name}{version} at {address} ({tls}{', local' if target.local else ''})"
+
+
+def _window(report: Report) -> str:
+    if report.window is None:
+        return ""
+    first, last = report.window
+    span_s = (last - first).total_seconds()
+    return figures.instant(last) + (f", over {figures.duration(span_s)}" if span_s >= 1 else "")
+
+
+def _finding(finding: Finding, server_text: ShowServerText) -> PageFinding:
+    return PageFinding(
+        severity=finding.severity.value,
+        basis=finding.basis.value,
+        check=finding.check,
+        summary=phrased(finding.summary, server_text),
+        evidence=tuple(_evidence(one, server_text) for one in finding.evidence),
+        ruled_out=tuple(phrased(phrase, server_text) for phrase in finding.ruled_out),
+        explained=tuple(f"{one.check}: {phrased(one.summary, server_text)}" for one in finding.explained),
+        steps=tuple(_step(step, server_text) for step in finding.steps),
+        runbook=finding.check,
+    )
+
+
+def _evidence(one: Evidence, server_text: ShowServerText) -> tuple[str, str, str]:
+    value = str(one.value) if type(one.value) is int else shown(one.value, server_text)
+    return one.name, value, one.source
+
+
+def _step(step: Step, server_text: ShowServerText) -> PageStep:
+    done = pasted(step.command) if step.command is not None else None
+    text = PageStep(
+        title=phrased(step.title, server_text), risk=step.risk.value, expect=phrased(step.expect, server_text)
+    )
+    if done is None:
+        return text
+    if isinstance(done, Pasted):
+        return PageStep(title=text.title, risk=text.risk, expect=text.expect, line=done.line, place=done.place)
+    withheld = phrased(done.because, server_text)
+    return PageStep(title=text.title, risk=text.risk, expect=text.expect, withheld=withheld)
+
+
+def _outcomes(outcomes: tuple[CheckOutcome, ...], wanted: Outcome, server_text: ShowServerText) -> tuple[str, ...]:
+    return tuple(
+        f"{outcome.check}: {phrased(outcome.because, server_text)}" if outcome.because else outcome.check
+        for outcome in outcomes
+        if outcome.outcome is wanted
+    )
+
+
+def _gap(gap: Gap, server_text: ShowServerText) -> tuple[str, str, str]:
+    rung = f" (rung {gap.rung})" if gap.rung else ""
+    what = f"{gap.source}: {server_text(gap.what)}"
+    return what, server_text(gap.why) + rung, server_text(gap.fix) if gap.fix.raw else ""
+
+
+def _table(name: str, rows: tuple[Any, ...], columns: tuple[str, ...], server_text: ShowServerText) -> PageTable:
+    named = ("target",) if len({row.target for row in rows}) > 1 else ()
+    shown_columns = (*named, *columns)
+    return PageTable(
+        name=name.replace("_", " "),
+        headers=tuple(header(column) for column in shown_columns),
+        rows=tuple(
+            tuple(_cell(column, getattr(row, column), server_text) for column in shown_columns)
+            for row in rows[:_MOST_ROWS]
+        ),
+        left_out=max(0, len(rows) - _MOST_ROWS),
+    )
+
+
+def header(column: str) -> str:
+    """Turn a field name into a heading: the unit goes into the cells."""
+    for suffix in ("_per_s", "_s", "_bytes", "_ratio", "_records"):
+        if column.endswith(suffix):
+            return column.removesuffix(suffix).replace("_", " ") + {"_per_s": "/s", "_records": ", records"}.get(suffix, "")
+    return column.replace("_", " ")
+
+
+def _cell(column: str, value: Value | tuple[int, ...] | None, server_text: ShowServerText) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, float):
+        unit = next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), "")
+        if column.endswith("_per_s"):
+            unit = ""
+        return shown(Quantity(value, "ratio" if column == "share" else unit), server_text)
+    if isinstance(value, int):
+        return figures.number(value) if column.endswith(("_records", "keys")) else str(value)
+    if isinstance(value, ServerText) and len(value.raw) > _LONGEST_CELL:
+        value = type(value)(value.raw[: _LONGEST_CELL - 1] + "…")
+    return shown(value, server_text)
+
+
+def _footprint(source: str, cost: Footprint) -> str:
+    sizes = "" if cost.bytes_in is None else f", {figures.bytes_(cost.bytes_in)} in, {figures.bytes_(cost.bytes_out or 0)} out"
+    return f"{source}: {cost.requests} requests{sizes}, {figures.duration(cost.took_s)}"
