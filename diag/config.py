@@ -220,11 +220,11 @@ def settle(
         (environment.get("DIAG_CONTEXT", ""), "variable DIAG_CONTEXT"),
         (config.default_context, f"file {visible(str(path))}" if path else "default"),
     )
-    if name not in config.contexts and (name != "default" or name_source != "default"):
-        if config.contexts or context:
-            known = ", ".join(sorted(config.contexts)) or "none"
-            message = f"there is no context {visible(name)!r}; the file has: {known}"
-            raise ConfigError(message)
+    asked_for = name != "default" or name_source != "default"
+    if asked_for and name not in config.contexts and (config.contexts or context):
+        known = ", ".join(sorted(config.contexts)) or "none"
+        message = f"there is no context {visible(name)!r}; the file has: {known}"
+        raise ConfigError(message)
     chosen = config.contexts.get(name, Context())
     shown = [Setting(name="context", value=visible(name), source=name_source)]
     settled: dict[str, tuple[AnyTarget, ...]] = {}
@@ -252,7 +252,9 @@ def _targets(
         return chosen.targets(kind), named
     address = environment.get(_ECOSYSTEM[kind], "")
     if address:
-        return (_TYPES[kind](**{_ADDRESS_FIELD[kind]: address}),), f"variable {_ECOSYSTEM[kind]}"
+        return (
+            msgspec.structs.replace(_TYPES[kind](), **{_ADDRESS_FIELD[kind]: address}),
+        ), f"variable {_ECOSYSTEM[kind]}"
     if kind == "postgres" and any(name.startswith("PG") and environment[name] for name in environment):
         return (PostgresTarget(),), "variables PG*"
     return ((_TYPES[kind](),), "default") if kind in _DEFAULTED else ((), "default")

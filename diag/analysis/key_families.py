@@ -37,6 +37,10 @@ def families(names: Iterable[str]) -> dict[str, str]:
     Only the last part is merged, and only under an equal beginning: two schemas never become one.
     """
     first = {name: family_of(name) for name in set(names)}
+    seen = set(first.values())
+    for name, pattern in first.items():  # a hash of digits only is still one of the hashes
+        if pattern.replace("{n}", "{hash}") in seen:
+            first[name] = pattern.replace("{n}", "{hash}")
     beginnings: dict[str, set[str]] = {}
     for pattern in first.values():
         beginnings.setdefault(_beginning(pattern), set()).add(pattern)

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from diag.snapshots.base import Row
-from diag.snapshots.postgres import Lock, LockMode, LockTag, PgLocks
+from diag.snapshots.postgres import Lock, LockMode, LockTag, PgLocks, Pid
 from diag.text import ServerText, SqlText
 
 _MODES: Final = tuple(LockMode)
@@ -209,7 +209,7 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                     mode=wait.mode,
                     waiting_s=wait.waited_s,
                     kind=blocker[1],
-                    query=queries.get(wait.pid, SqlText("")),
+                    query=queries.get(Pid(wait.pid), SqlText("")),
                 )
             )
     return tuple(sorted(rows, key=lambda row: -(row.waiting_s or 0.0)))

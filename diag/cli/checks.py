@@ -21,8 +21,8 @@ _LIMIT = re.compile(r"^    (\w+): \w+ = ([^#\n]+?)\s*(?:#\s*(.*))?$", re.MULTILI
 @app.command("list")
 def list_() -> int:
     """List every check, by command."""
-    from diag import catalog  # noqa: PLC0415  start-up
-    from diag.diagnosis import explained  # noqa: PLC0415  start-up
+    from diag import catalog
+    from diag.diagnosis import explained
 
     slugs = catalog.slugs()
     wide = max(map(len, slugs))
@@ -34,7 +34,7 @@ def list_() -> int:
 @app.command()
 def explain(slug: Annotated[str, typer.Argument(help="for instance pg-locks/lock-queue", metavar="SLUG")]) -> int:
     """Explain one check: facts, queries, needs, limits with their reasons, blind spots."""
-    from diag.diagnosis import explained, queries  # noqa: PLC0415  start-up
+    from diag.diagnosis import explained, queries
 
     planned = explained(slug)
     check = planned.check

@@ -21,10 +21,10 @@ def show(
     config: Annotated[str, typer.Option(help="configuration file", metavar="FILE")] = "",
 ) -> int:
     """Print each value with its source; passwords are masked."""
-    import os  # noqa: PLC0415  start-up
-    from pathlib import Path  # noqa: PLC0415  start-up
+    import os
+    from pathlib import Path
 
-    from diag.config import settle  # noqa: PLC0415  start-up
+    from diag.config import settle
 
     settings = settle({}, os.environ, file=Path(config) if config else None, context=context)
     names = max(len(setting.name) for setting in settings.shown)
@@ -37,7 +37,7 @@ def show(
 @app.command()
 def sample() -> int:
     """Print a commented configuration file to start from."""
-    from diag.config import SAMPLE  # noqa: PLC0415  start-up
+    from diag.config import SAMPLE
 
     typer.echo(SAMPLE, nl=False)
     return 0

@@ -17,15 +17,15 @@ def demo(
     color: Annotated[str, typer.Option(help="auto, always or never", metavar="WHEN")] = "auto",
 ) -> int:
     """Diagnose a recorded incident: text here, Markdown in a file. Needs no server."""
-    import sys  # noqa: PLC0415  start-up
+    import sys
 
-    from diag import places  # noqa: PLC0415  start-up
-    from diag.cli.front import DIAGNOSTICS  # noqa: PLC0415  start-up
-    from diag.cli.output import put, render, wants_colour  # noqa: PLC0415  start-up
-    from diag.config import Context  # noqa: PLC0415  start-up
-    from diag.diagnosis import Request, plan, replay  # noqa: PLC0415  start-up
-    from diag.redaction import Masks  # noqa: PLC0415  start-up
-    from diag.store.evidence import Evidence  # noqa: PLC0415  start-up
+    from diag import places
+    from diag.cli.front import DIAGNOSTICS
+    from diag.cli.output import put, render, wants_colour
+    from diag.config import Context
+    from diag.diagnosis import Request, plan, replay
+    from diag.redaction import Masks
+    from diag.store.evidence import Evidence
 
     wanted = plan(Request(command="demo", commands=tuple(DIAGNOSTICS), context=Context(), context_name="demo"))
     with Evidence(places.demo_evidence()) as evidence:

@@ -37,8 +37,8 @@ def command(name: str, diagnostic: Diagnostic) -> Any:
 
 def _run(name: str, options: dict[str, Any]) -> int:
     """Look once, or again and again with --watch; return the exit code."""
-    from diag.cli.output import exit_code, put, render, settled_format, wants_colour  # noqa: PLC0415  start-up
-    from diag.errors import UsageError  # noqa: PLC0415  start-up
+    from diag.cli.output import exit_code, put, render, settled_format, wants_colour
+    from diag.errors import UsageError
 
     asked = settled_format(options["format_"], options["output"])
     colour = wants_colour(options["color"], options["output"])
@@ -58,14 +58,14 @@ def _run(name: str, options: dict[str, Any]) -> int:
 
 
 def _plan(name: str, options: dict[str, Any]) -> Plan:
-    import os  # noqa: PLC0415  start-up
-    from pathlib import Path  # noqa: PLC0415  start-up
+    import os
+    from pathlib import Path
 
-    import msgspec  # noqa: PLC0415  start-up
+    import msgspec
 
-    from diag import config  # noqa: PLC0415  start-up
-    from diag.diagnosis import Request, plan  # noqa: PLC0415  start-up
-    from diag.snapshots.base import Scope  # noqa: PLC0415  start-up
+    from diag import config
+    from diag.diagnosis import Request, plan
+    from diag.snapshots.base import Scope
 
     flags = {kind: options[flag] for flag, kind in _FLAGS.items() if options.get(flag)}
     if any(config.passwords_in(value) for value in flags.values()):
@@ -101,12 +101,12 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
 
 
 def _diagnosed(plan: Plan, options: dict[str, Any]) -> tuple[Report, Masks, bool]:
-    from pathlib import Path  # noqa: PLC0415  start-up
+    from pathlib import Path
 
-    from diag import __version__  # noqa: PLC0415  start-up
-    from diag.diagnosis import diagnose, replay  # noqa: PLC0415  start-up
-    from diag.redaction import Masks  # noqa: PLC0415  start-up
-    from diag.store.evidence import Evidence, EvidenceWriter  # noqa: PLC0415  start-up
+    from diag import __version__
+    from diag.diagnosis import diagnose, replay
+    from diag.redaction import Masks
+    from diag.store.evidence import Evidence, EvidenceWriter
 
     if options["from_"]:
         with Evidence(Path(options["from_"])) as evidence:

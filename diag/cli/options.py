@@ -17,7 +17,9 @@ def _option(name: str, type_: Any, default: Any, help_: str, *flags: str, **extr
         name,
         Parameter.KEYWORD_ONLY,
         default=default,
-        annotation=Annotated[type_, typer.Option(*declared, help=help_, show_default=default not in ("", [], False), **extra)],
+        annotation=Annotated[
+            type_, typer.Option(*declared, help=help_, show_default=default not in ("", [], False), **extra)
+        ],
     )
 
 
@@ -37,7 +39,15 @@ NARROWING: Final = {
 }
 COMMON: Final = (
     _option("format_", str, "", "text, markdown, json or nagios", "--format", "-f", metavar="FORMAT"),
-    _option("output", str, "", "write there, replaced atomically; .md and .json set the format", "--output", "-o", metavar="FILE"),
+    _option(
+        "output",
+        str,
+        "",
+        "write there, replaced atomically; .md and .json set the format",
+        "--output",
+        "-o",
+        metavar="FILE",
+    ),
     _option("from_", str, "", "judge a recorded evidence file instead of live servers", "--from", metavar="FILE"),
     _option("save", str, "", "keep the evidence taken", metavar="FILE"),
     _option("force", bool, False, "let --save replace a file", "--force"),

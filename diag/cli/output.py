@@ -49,18 +49,18 @@ def error_text(error: DiagError, command: str, asked: str) -> str:
 def render(report: Report, asked: str, *, colour: bool = False, quiet: bool = False, verbose: bool = False) -> str:
     """Return the report in a format, ending in a newline."""
     if asked == "json":
-        from diag.report.json import json  # noqa: PLC0415  each sink loads only when it is the one
+        from diag.report.json import json
 
         return json(report) + "\n"
     if asked == "nagios":
-        from diag.report.nagios import nagios  # noqa: PLC0415
+        from diag.report.nagios import nagios
 
         return nagios(report) + "\n"
     if asked == "markdown":
-        from diag.report.markdown import markdown  # noqa: PLC0415
+        from diag.report.markdown import markdown
 
         return markdown(report)
-    from diag.report.terminal import text  # noqa: PLC0415
+    from diag.report.terminal import text
 
     return text(report, colour=colour, width=_width(), quiet=quiet, verbose=verbose)
 

@@ -30,7 +30,7 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  typer's signature
         """Build the command that was typed."""
         if cmd_name in DIAGNOSTICS:
-            from diag.cli.diagnose import command  # noqa: PLC0415  start-up
+            from diag.cli.diagnose import command
 
             return command(cmd_name, DIAGNOSTICS[cmd_name])
         if cmd_name in _MODULES:
@@ -80,7 +80,7 @@ def _run(words: list[str]) -> int:
 
 def _failed(error: DiagError, words: list[str]) -> int:
     """Say it once: on stderr for people, and in the asked machine format on stdout."""
-    from diag.cli.output import error_text, format_in  # noqa: PLC0415  start-up: only on this way out
+    from diag.cli.output import error_text, format_in
 
     asked = format_in(words)
     if asked:

@@ -117,7 +117,7 @@ def _facts(planned: Planned, target: str, frames: Frames) -> Any:
     }
     if None in shaped:
         return shaped[None]
-    return planned.check.facts(**shaped)
+    return planned.check.facts(**{str(name): facts for name, facts in shaped.items()})
 
 
 def _because(gap: Gap) -> Phrase:

@@ -25,7 +25,7 @@ from diag import config, places, redaction
 from diag.diagnosis.judge import EVERYTHING, Key, judge
 from diag.diagnosis.plan import Plan, Request
 from diag.errors import DiagError, Rung, SourceError
-from diag.findings import Footprint, Report
+from diag.findings import Report
 from diag.snapshots.base import Gap, Snapshot, to_wire
 from diag.store.evidence import EvidenceWriter
 from diag.text import ServerText
@@ -201,13 +201,10 @@ def _bug(look: Look, error: Exception) -> Gap:
 
 
 def _notes(plan: Plan, frames: dict[Key, list[Snapshot]]) -> tuple[str, ...]:
-    notes = []
-    if plan.request.show_literals:
-        notes.append("SQL literals are shown (--show-literals)")
-    for target in {taken[-1].target for taken in frames.values()}:
-        if not target.encrypted and not target.local:
-            notes.append(f"{target.kind} {target.name}: the connection is neither encrypted nor on loopback")
+    notes = ["SQL literals are shown (--show-literals)"] if plan.request.show_literals else []
+    notes += [
+        f"{target.kind} {target.name}: the connection is neither encrypted nor on loopback"
+        for target in {taken[-1].target for taken in frames.values()}
+        if not target.encrypted and not target.local
+    ]
     return tuple(sorted(notes))
-
-
-__all__ = ["Footprint", "Look", "diagnose"]

@@ -16,7 +16,6 @@ from diag.snapshots.base import Gap, Snapshot, from_wire
 from diag.store.evidence import Evidence, Reading
 from diag.text import ServerText, visible
 
-
 T = TypeVar("T")
 
 

@@ -7,7 +7,10 @@ from datetime import datetime
 from diag.findings.model import Command, NoCommand, SqlCommand, say
 from diag.text import ServerText
 
-_HIDDEN = "when pid {pid} started is hidden from this role; without it the command could hit a later backend with the same pid: GRANT pg_monitor to the role"
+_HIDDEN = (
+    "when pid {pid} started is hidden from this role, and without it the command could hit a later backend"
+    " with the same pid: GRANT pg_monitor TO the role diag connects as"
+)
 
 
 def cancel_backend(pid: int, started_at: datetime | None) -> Command:
@@ -24,7 +27,8 @@ def _signal(function: str, pid: int, started_at: datetime | None) -> Command:
     if started_at is None:
         return NoCommand(say(_HIDDEN, pid=pid))
     return SqlCommand(
-        f"SELECT {function}(pid) FROM pg_stat_get_activity({{0}}) WHERE backend_start = {{1}};", (pid, started_at)
+        f"SELECT {function}(pid) FROM pg_stat_get_activity({{0}}) WHERE backend_start = {{1}};",  # noqa: S608  constant
+        (pid, started_at),
     )
 
 

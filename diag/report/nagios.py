@@ -26,7 +26,7 @@ def nagios(report: Report) -> str:
     laid_out = page(report, in_sight)
     said = laid_out.error or laid_out.sentence
     words = f"DIAG {report.command} {_WORDS[report.verdict]} - {said}".replace("|", "/").replace("\n", " ")
-    measured = [] if not report.findings else [one for one in report.findings[0].evidence]
+    measured = report.findings[0].evidence if report.findings else ()
     perfdata = [
         f"'{re.sub(r'[=|]', '_', one.name.replace(chr(39), ''))}'={one.value.value:g}{_UNITS.get(one.value.unit, '')}"
         for one in measured

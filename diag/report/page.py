@@ -128,7 +128,9 @@ def _sentence(report: Report, server_text: ShowServerText) -> str:
 
 
 def _target(target: Target, server_text: ShowServerText) -> str:
-    tls = "encrypted, verified" if target.verified else "encrypted, not verified" if target.encrypted else "not encrypted"
+    tls = (
+        "encrypted, verified" if target.verified else "encrypted, not verified" if target.encrypted else "not encrypted"
+    )
     name = "" if target.name == "default" else f" {target.name}"
     version = f" {server_text(target.version)}" if target.version.raw else ""
     address = server_text(ServerText(target.address))
@@ -207,7 +209,9 @@ def header(column: str) -> str:
     """Turn a field name into a heading: the unit goes into the cells."""
     for suffix in ("_per_s", "_s", "_bytes", "_ratio", "_records"):
         if column.endswith(suffix):
-            return column.removesuffix(suffix).replace("_", " ") + {"_per_s": "/s", "_records": ", records"}.get(suffix, "")
+            return column.removesuffix(suffix).replace("_", " ") + {"_per_s": "/s", "_records": ", records"}.get(
+                suffix, ""
+            )
     return column.replace("_", " ")
 
 
@@ -229,5 +233,9 @@ def _cell(column: str, value: Value | tuple[int, ...] | None, server_text: ShowS
 
 
 def _footprint(source: str, cost: Footprint) -> str:
-    sizes = "" if cost.bytes_in is None else f", {figures.bytes_(cost.bytes_in)} in, {figures.bytes_(cost.bytes_out or 0)} out"
+    sizes = (
+        ""
+        if cost.bytes_in is None
+        else f", {figures.bytes_(cost.bytes_in)} in, {figures.bytes_(cost.bytes_out or 0)} out"
+    )
     return f"{source}: {cost.requests} requests{sizes}, {figures.duration(cost.took_s)}"

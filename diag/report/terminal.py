@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Final
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from diag.findings import Report
@@ -16,9 +17,12 @@ from diag.report.phrasing import in_sight
 
 _STYLES: Final = {"critical": "bold red", "warning": "bold yellow", "unknown": "bold magenta", "clear": "bold green"}
 _WIDTH: Final = 80
+_NARROWEST: Final = 20  # of a column that gives way: less of a statement says nothing
 
 
-def text(report: Report, *, colour: bool = False, width: int = _WIDTH, verbose: bool = False, quiet: bool = False) -> str:
+def text(
+    report: Report, *, colour: bool = False, width: int = _WIDTH, verbose: bool = False, quiet: bool = False
+) -> str:
     """Return the page as text; with `quiet` only verdict and summaries, with `verbose` also what was clear."""
     laid_out = page(report, in_sight)
     out = io.StringIO()
@@ -38,7 +42,7 @@ def text(report: Report, *, colour: bool = False, width: int = _WIDTH, verbose: 
         _finding(console, finding, alone=len(laid_out.findings) == 1, quiet=quiet)
     if not quiet:
         _rest(console, laid_out, verbose=verbose)
-    return out.getvalue()
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
 def _say(console: Console, line: str | Text, indent: int = 0, style: str = "") -> None:
@@ -72,10 +76,8 @@ def _finding(console: Console, finding: PageFinding, *, alone: bool, quiet: bool
         _say(console, finding.summary)
     if quiet:
         return
-    evidence = Table(box=None, show_header=False, padding=(0, 1, 0, 2), pad_edge=True)
-    for name, value, source in finding.evidence:
-        evidence.add_row(Text(name), Text(value, overflow="fold"), Text(source, style="dim"))
-    console.print(evidence)
+    if finding.evidence:
+        _columns(console, finding.evidence, gives_way=1, narrowest=34)
     for line in finding.ruled_out:
         _say(console, f"not {line}", 2)
     for line in finding.explained:
@@ -116,16 +118,23 @@ def _rest(console: Console, laid_out: Page, *, verbose: bool) -> None:
 
 
 def _table(console: Console, table: PageTable) -> None:
-    """Names are folded, never cut; the last column, a statement, gives way instead."""
     console.print()
     _say(console, table.name, style="bold")
-    grid = Table(box=None, padding=(0, 1, 0, 1), pad_edge=True, header_style="dim")
-    last = len(table.headers) - 1
-    for place, heading in enumerate(table.headers):
-        cut = place == last
-        grid.add_column(Text(heading), overflow="ellipsis" if cut else "fold", no_wrap=cut, min_width=len(heading))
-    for row in table.rows:
-        grid.add_row(*(Text(cell) for cell in row))
-    console.print(grid)
+    _columns(console, (table.headers, *table.rows), gives_way=len(table.headers) - 1)
     if table.left_out:
         _say(console, f"and {table.left_out} more rows (--format json has them all)", 2, style="dim")
+
+
+def _columns(console: Console, rows: Sequence[tuple[str, ...]], *, gives_way: int, narrowest: int = _NARROWEST) -> None:
+    """Print rows in columns. Names are never cut; where a row is too long, one column gives way."""
+    widths = [max(cell_len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    too_wide = sum(widths) + 2 * len(widths) - console.width
+    widths[gives_way] = min(widths[gives_way], max(narrowest, widths[gives_way] - max(0, too_wide)))
+    for row in rows:
+        cells = [cell if place != gives_way else _cut(cell, widths[place]) for place, cell in enumerate(row)]
+        padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, widths, strict=True)]
+        console.print(Text("  " + "  ".join(padded)), soft_wrap=True)
+
+
+def _cut(cell: str, width: int) -> str:
+    return cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"

@@ -29,8 +29,11 @@ APPLICATION_ID = 0x44494147  # "DIAG", in SQLite's header
 SCHEMA_VERSION = 1
 _SCHEMA = (
     "CREATE TABLE manifest (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    "CREATE TABLE reading (id INTEGER PRIMARY KEY, taken_at TEXT NOT NULL, source TEXT NOT NULL, type TEXT NOT NULL,"
-    " codec TEXT NOT NULL, length_bytes INTEGER NOT NULL, checksum BLOB NOT NULL, body BLOB NOT NULL) STRICT",
+    (
+        "CREATE TABLE reading (id INTEGER PRIMARY KEY, taken_at TEXT NOT NULL, source TEXT NOT NULL,"
+        " type TEXT NOT NULL, codec TEXT NOT NULL, length_bytes INTEGER NOT NULL, checksum BLOB NOT NULL,"
+        " body BLOB NOT NULL) STRICT"
+    ),
 )
 _CODEC = "json+zlib"
 _ZLIB_LEVEL = 6

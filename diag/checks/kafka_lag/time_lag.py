@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.consumer_lag import TopicLag, topic_lags
-from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
 from diag.checks.kafka_lag._next_steps import look_at_group
+from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.kafka import KafkaLag
 

@@ -63,10 +63,10 @@ def _seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
     backend = locks.backend(actor) if isinstance(actor, int) else None
     if backend is None:
         return
-    yield Evidence(name=f"{role}: statement", value=backend.query, source="pg_stat_activity.query")
+    yield Evidence(name=f"{role}: statement", value=backend.query, source="pg_stat_activity")
     if backend.state:
-        yield Evidence(name=f"{role}: state", value=backend.state, source="pg_stat_activity.state")
-    yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity.application_name")
+        yield Evidence(name=f"{role}: state", value=backend.state, source="pg_stat_activity")
+    yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity")
 
 
 def _ruled_out(graph: LockGraph, head: Wait, root: Actor) -> tuple[Phrase, ...]:

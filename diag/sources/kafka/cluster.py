@@ -42,7 +42,9 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
         if probe.require_tls and how.tls is None and not local:
             message = "the context requires TLS and this target has none"
             raise Denied(message, rung=Rung.TLS, fix="set security_protocol to SSL or SASL_SSL")
-        answered = exchange({0: first}, {0: [MetadataRequest(topics=[], allow_auto_topic_creation=False, max_version=12)]}, probe)[0]
+        answered = exchange(
+            {0: first}, {0: [MetadataRequest(topics=[], allow_auto_topic_creation=False, max_version=12)]}, probe
+        )[0]
         if isinstance(answered, SourceError):
             raise answered
         gaps: list[Gap] = []

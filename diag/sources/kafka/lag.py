@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import Any
 
 from kafka.protocol.admin.groups import DescribeGroupsRequest, ListGroupsRequest
 from kafka.protocol.consumer.group import OffsetFetchRequest
@@ -168,7 +169,9 @@ def _described(session: Session, listed: Coordinated, gaps: list[Gap]) -> tuple[
             found[name] = ConsumerGroup(group=name, state=group.group_state, members=members)
     if any(group.protocol == "consumer" for group in found.values()):
         why = "diag does not ask ConsumerGroupDescribe (KIP-848) yet; their state is from ListGroups"
-        gaps.append(Gap(source="kafka", fact="members", what=ServerText("members of KIP-848 groups"), why=ServerText(why)))
+        gaps.append(
+            Gap(source="kafka", fact="members", what=ServerText("members of KIP-848 groups"), why=ServerText(why))
+        )
     return tuple(found.values())
 
 
@@ -181,7 +184,7 @@ def _member(member: Message) -> Member:
     )
 
 
-def _assigned(encoded: object) -> Iterator[TopicPartition]:
+def _assigned(encoded: Any) -> Iterator[TopicPartition]:
     """Decode what the leader assigned; another protocol's bytes assign nothing we can name."""
     if not encoded:
         return

@@ -93,7 +93,7 @@ def _fetched(session: Session, places: list[Place], leaders: Mapping[TopicPartit
 
 
 def _bundles(places: list[Place], leaders: Mapping[TopicPartition, int], *, alone: bool) -> list[list[Place]]:
-    """Put places of one leader together, each partition once; or each place alone, so that its batch must come whole."""
+    """Put places of one leader together, each partition once; or each alone, so that its batch must come whole."""
     if alone:
         return [[place] for place in places]
     bundles: dict[tuple[int, int], list[Place]] = {}
@@ -109,9 +109,7 @@ def _fetch(bundle: list[Place]) -> Message:
     topics: dict[str, list[Message]] = {}
     for on, offset in bundle:
         topics.setdefault(on.topic.raw, []).append(
-            of_topic.FetchPartition(
-                partition=on.partition, fetch_offset=offset, partition_max_bytes=_PARTITION_BYTES
-            )
+            of_topic.FetchPartition(partition=on.partition, fetch_offset=offset, partition_max_bytes=_PARTITION_BYTES)
         )
     return FetchRequest(
         replica_id=-1,
@@ -157,6 +155,4 @@ def _first_at(records: bytes, offset: int) -> tuple[datetime, TimestampType] | N
 
 
 def _gap(what: str, why: str, fix: str) -> Gap:
-    return Gap(
-        source="kafka", fact="record_times", what=ServerText(what), why=ServerText(why), fix=ServerText(fix)
-    )
+    return Gap(source="kafka", fact="record_times", what=ServerText(what), why=ServerText(why), fix=ServerText(fix))

@@ -62,7 +62,7 @@ class Session(Struct, frozen=True, kw_only=True):
 @contextlib.contextmanager
 def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     """Open one connection. Raises a `SourceError` that names the rung."""
-    assert isinstance(target, config.PostgresTarget)  # noqa: S101  narrows the type for mypy
+    assert isinstance(target, config.PostgresTarget)
     wanted = _parameters(target, probe)
     pgconn = _climb(make_conninfo("", **wanted), probe)
     probe.watch(pgconn.socket)
@@ -191,8 +191,8 @@ def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list
         with connection.pipeline():
             connection.execute("BEGIN READ ONLY")
             for setting, value_ms in _limits(session.server_major, allowed_ms):
-                connection.execute(f"SET LOCAL {setting} = {value_ms}")  # type: ignore[arg-type]  # both constant
-            cursors = [connection.execute(query, values) for query, values in queries]  # type: ignore[arg-type]
+                connection.execute(f"SET LOCAL {setting} = {value_ms}")
+            cursors = [connection.execute(query, values) for query, values in queries]
             connection.execute("COMMIT")
         return [cursor.fetchall() for cursor in cursors]
     except (psycopg.Error, UnicodeError) as error:

@@ -40,7 +40,10 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
         database=server[0]["database"] or Oid(0),
         locks=_narrowed(known, relations, scope),
         backends=typed([_shown(row) for row in backends], Backend),
-        prepared=typed([{**row, "owner": str(row["owner"]), "database": str(row["database"])} for row in prepared], PreparedTransaction),
+        prepared=typed(
+            [{**row, "owner": str(row["owner"]), "database": str(row["database"])} for row in prepared],
+            PreparedTransaction,
+        ),
         relations=relations,
     )
 

@@ -102,9 +102,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
 
 
 def _tls(target: config.RedisTarget) -> Tls:
-    return Tls(
-        ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file, verify=target.tls_verify
-    )
+    return Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file, verify=target.tls_verify)
 
 
 def _is_local(connected: socket.socket) -> bool:
@@ -112,9 +110,7 @@ def _is_local(connected: socket.socket) -> bool:
     return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
 
 
-def _ask_sentinel(
-    target: config.RedisTarget, host: str, port: int, probe: Probe, tls: Tls | None
-) -> tuple[str, int]:
+def _ask_sentinel(target: config.RedisTarget, host: str, port: int, probe: Probe, tls: Tls | None) -> tuple[str, int]:
     connection = _Dialled(dial(host, port, probe, tls))
     try:
         connection.connect()
@@ -155,7 +151,7 @@ def exchange(connection: Connection, probe: Probe, commands: Sequence[tuple[Argu
     probe.at(probe.rung)
     first = probe.requests == 0
     probe.requests += 1
-    sock = connection._sock  # noqa: SLF001  redis-py has no public way to bound one exchange
+    sock: Any = connection._sock  # noqa: SLF001  redis-py has no public way to bound one exchange
     sock.settimeout(max(0.001, probe.deadline.remaining_s))
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)

@@ -19,7 +19,7 @@ from diag.analysis.key_families import families
 from diag.errors import Denied, Rung, SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyFamily, RedisExpiry
-from diag.sources.redis.connection import Argument, Session, exchange, explain, server_text
+from diag.sources.redis.connection import Argument, Reply, Session, exchange, explain, server_text
 from diag.text import KeyText, ServerText
 
 _SAMPLE_KEYS = 5_000  # finds a cluster of 2 % of a family with power 0.99, costs under 10 ms of server time
@@ -104,7 +104,7 @@ def _expiries(
                 yield name, max(0.0, told_ms / 1000 - now if modern else told_ms / 1000)
 
 
-def _paced(session: Session, commands: list[tuple[Argument, ...]], *, worth_keys: int = 0) -> list[object]:
+def _paced(session: Session, commands: list[tuple[Argument, ...]], *, worth_keys: int = 0) -> list[Reply]:
     """Exchange one batch, then rest so that no more than the allowed keys a second are looked at."""
     started = time.monotonic()
     replies = exchange(session.connection, session.probe, commands)
