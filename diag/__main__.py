@@ -12,11 +12,11 @@ def main() -> None:
         sys.stdout.write(f"diag {__version__}\n")
         return
     if words in ([], ["--help"], ["-h"], ["help"]):
-        from diag.cli.front import front_page  # noqa: PLC0415  start-up: no typer for a page of text
+        from diag.cli.front import front_page
 
         sys.stdout.write(front_page())
         return
-    from diag.cli.run import run  # noqa: PLC0415  start-up: typer loads only past the fast paths
+    from diag.cli.run import run
 
     run()
 

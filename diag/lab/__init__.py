@@ -1,0 +1,1 @@
+"""Real servers on this machine and real faults in them, to try `diag` on. Linux only."""

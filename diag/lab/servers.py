@@ -1,0 +1,94 @@
+"""What a running server of the lab is: enough for a client to reach it and for its owner to stop it."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from diag.errors import DiagError, ExitCode
+from diag.lab.process import Identity
+
+Kind = Literal["postgres", "redis", "kafka"]
+KINDS: tuple[Kind, ...] = ("postgres", "redis", "kafka")
+
+
+class MissingServer(DiagError):
+    """A program that the lab needs is not installed; the hint says how to get it."""
+
+    exit_code = ExitCode.NO_TARGET
+
+
+class PostgresServer(Struct, frozen=True, kw_only=True):
+    """A PostgreSQL server. `dsn` is for its superuser `postgres`, who needs no password on loopback."""
+
+    kind: Literal["postgres"] = "postgres"
+    pid: int
+    started_ticks: int
+    port: int
+    data_folder: str
+    log: str
+    version: str
+    dsn: str
+    socket_folder: str = ""
+
+
+class RedisServer(Struct, frozen=True, kw_only=True):
+    """A Redis server. `url` holds the password, if one was set."""
+
+    kind: Literal["redis"] = "redis"
+    pid: int
+    started_ticks: int
+    port: int
+    data_folder: str
+    log: str
+    version: str
+    url: str
+
+
+class KafkaServer(Struct, frozen=True, kw_only=True):
+    """One Kafka node, broker and controller. `sasl_bootstrap_servers` is empty unless users were asked for."""
+
+    kind: Literal["kafka"] = "kafka"
+    pid: int
+    started_ticks: int
+    port: int
+    data_folder: str
+    log: str
+    version: str
+    cluster_id: str
+    bootstrap_servers: str
+    sasl_bootstrap_servers: str = ""
+
+
+Server = PostgresServer | RedisServer | KafkaServer
+
+
+class Servers(Struct, frozen=True, kw_only=True):
+    """The servers of one lab; None where a kind was not asked for."""
+
+    postgres: PostgresServer | None = None
+    redis: RedisServer | None = None
+    kafka: KafkaServer | None = None
+
+    @property
+    def running(self) -> tuple[Server, ...]:
+        """The servers that were started, in the order of `KINDS`."""
+        return tuple(server for server in (self.postgres, self.redis, self.kafka) if server is not None)
+
+
+def identity_of(server: Server) -> Identity:
+    """Who the server's first process is."""
+    return Identity(server.pid, server.started_ticks)
+
+
+def folder_of(server: Server) -> Path:
+    """The folder that was given to `start_…`: it holds the data folder, the log and the configuration."""
+    return Path(server.data_folder).parent
+
+
+def stop_signal(server: Server) -> signal.Signals:
+    """How the server is asked to end at once but in order (PostgreSQL: "fast shutdown")."""
+    return signal.SIGINT if server.kind == "postgres" else signal.SIGTERM

@@ -1,0 +1,87 @@
+"""The servers of the lab: start, pause, resume and stop them, each in a folder of its own.
+
+Whoever starts a server owns it: when that process ends, however it ends, so does the
+server. Start from the main thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diag.errors import UsageError
+from diag.lab import folders, process
+from diag.lab.kafka import start_kafka
+from diag.lab.postgres import start_postgres
+from diag.lab.redis import start_redis
+from diag.lab.servers import (
+    KINDS,
+    KafkaServer,
+    MissingServer,
+    PostgresServer,
+    RedisServer,
+    Server,
+    Servers,
+    folder_of,
+    identity_of,
+    stop_signal,
+)
+from diag.text import visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "KINDS",
+    "KafkaServer",
+    "MissingServer",
+    "PostgresServer",
+    "RedisServer",
+    "Server",
+    "Servers",
+    "is_running",
+    "pause",
+    "resume",
+    "start",
+    "start_kafka",
+    "start_postgres",
+    "start_redis",
+    "stop",
+]
+
+
+def start(kind: str, folder: Path) -> Server:
+    """Start a server of that kind with the lab's own settings. Raises UsageError for a kind there is not."""
+    match kind:
+        case "postgres":
+            return start_postgres(folder)
+        case "redis":
+            return start_redis(folder)
+        case "kafka":
+            return start_kafka(folder)
+        case _:
+            msg = f"The lab has no server called {visible(kind)}."
+            raise UsageError(msg, hint=f"It has {', '.join(KINDS)}.")
+
+
+def is_running(server: Server) -> bool:
+    """Tell whether this very server still runs (a paused one does)."""
+    return process.is_alive(identity_of(server))
+
+
+def stop(server: Server) -> None:
+    """End the server in order, by force after 10 s, and remove its folder.
+
+    Raises DiagError, and signals nobody, for a server that this process did not start.
+    """
+    process.stop(server.pid, stop_signal(server))
+    folders.remove(folder_of(server))
+
+
+def pause(server: Server) -> None:
+    """Stop the server and all its processes where they are (SIGSTOP): it accepts connections and answers nothing."""
+    process.pause(server.pid)
+
+
+def resume(server: Server) -> None:
+    """Let a paused server go on."""
+    process.resume(server.pid)

@@ -1,0 +1,98 @@
+"""The proof of pg-locks/lock-queue: small worlds, each a story; one just under each limit, one at it."""
+
+from __future__ import annotations
+
+import pytest
+from worlds import backend, gap, judged, lock, pg_locks, prepared
+
+from diag.findings import Outcome, Risk, Severity, SqlCommand
+from diag.snapshots.postgres import LockMode, LockTag, Oid, Xid
+from diag.text import ServerText
+
+SLUG = "pg-locks/lock-queue"
+HOLDER = lock(LockMode.ACCESS_SHARE, pid=100)
+XID_OF_PREPARED = LockTag(locktype="transactionid", transactionid=Xid(777))
+
+
+def alter(waited_s: float):
+    return lock(LockMode.ACCESS_EXCLUSIVE, pid=200, waited_s=waited_s)
+
+
+def readers(count: int, *, waited_s: float = 4.0):
+    return [lock(LockMode.ACCESS_SHARE, pid=300 + number, waited_s=waited_s) for number in range(count)]
+
+
+WORLDS = {
+    "nobody waits": (pg_locks(), []),
+    "a lock is held and nobody minds": (pg_locks(HOLDER), []),
+    "just under the limit": (pg_locks(HOLDER, alter(4.9)), []),
+    "at the limit": (pg_locks(HOLDER, alter(5.0)), [(Severity.WARNING, 1, 100)]),
+    "one reader short of critical": (pg_locks(HOLDER, alter(9.0), *readers(8)), [(Severity.WARNING, 9, 100)]),
+    "readers pile up behind ALTER TABLE": (pg_locks(HOLDER, alter(9.0), *readers(9)), [(Severity.CRITICAL, 10, 100)]),
+    "a row lock is no lock queue": (
+        pg_locks(
+            lock(LockMode.EXCLUSIVE, pid=100, tag=LockTag(locktype="transactionid", transactionid=Xid(5))),
+            lock(LockMode.SHARE, pid=200, waited_s=60, tag=LockTag(locktype="transactionid", transactionid=Xid(5))),
+        ),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize(("world", "said"), WORLDS.values(), ids=WORLDS.keys())
+def test_what_it_says_of(world, said):
+    findings, _ = judged(SLUG, world)
+    assert [
+        (found.severity, found.evidence[0].value.value, found.subject.pid) for found in findings
+    ] == said
+
+
+def test_cancelling_the_migration_is_offered_before_ending_the_holder():
+    (found,), _ = judged(SLUG, pg_locks(HOLDER, alter(9.0), *readers(12)))
+    assert [step.risk for step in found.steps] == [Risk.READ_ONLY, Risk.REVERSIBLE, Risk.DISRUPTIVE]
+    cancel, end = found.steps[1], found.steps[2]
+    assert (cancel.title.values["pid"], cancel.title.values["n"].value) == (200, 12)
+    assert end.title.values["n"].value == 13
+    assert isinstance(cancel.command, SqlCommand)
+    assert cancel.command.parameters[0] == 200
+    assert "backend_start" in cancel.command.statement
+
+
+def test_a_running_holder_is_cancelled_and_not_terminated():
+    locks = [HOLDER, alter(9.0)]
+    world = pg_locks(*locks, backends=(backend(100, state="active"), backend(200)))
+    (found,), _ = judged(SLUG, world)
+    assert "pg_cancel_backend" in found.steps[-1].command.statement
+
+
+def test_without_the_start_of_the_backend_there_is_no_command_but_a_reason():
+    (found,), _ = judged(SLUG, pg_locks(HOLDER, alter(9.0), backends=()))
+    assert "pg_monitor" in found.steps[-1].command.because.template
+
+
+def test_a_prepared_transaction_at_the_root_is_named_by_its_gid():
+    held = lock(LockMode.ROW_EXCLUSIVE, pid=None, transaction="-1/777")
+    of_prepared = lock(LockMode.EXCLUSIVE, pid=None, transaction="-1/777", tag=XID_OF_PREPARED)
+    (found,), _ = judged(SLUG, pg_locks(held, of_prepared, alter(9.0), prepared=(prepared(777, "order-4711"),)))
+    assert found.subject.gid == ServerText("order-4711")
+    assert found.steps[-1].command.statement.startswith("ROLLBACK PREPARED")
+
+
+def test_a_relation_of_another_database_is_never_given_a_name_of_this_one():
+    elsewhere = LockTag(locktype="relation", database=Oid(6), relation=Oid(16_390))
+    world = pg_locks(
+        lock(LockMode.ACCESS_SHARE, pid=100, tag=elsewhere),
+        lock(LockMode.ACCESS_EXCLUSIVE, pid=200, waited_s=9.0, tag=elsewhere),
+    )
+    (found,), _ = judged(SLUG, world)
+    assert found.subject.relation == ServerText("relation 16390 in database 6")
+
+
+def test_a_gap_in_what_it_needs_is_unknown():
+    findings, outcome = judged(SLUG, pg_locks(gaps=(gap("locks"),)))
+    assert (findings, outcome.outcome) == ([], Outcome.UNKNOWN)
+
+
+def test_a_gap_in_something_else_is_not():
+    _, outcome = judged(SLUG, pg_locks(gaps=(gap("backends"),)))
+    assert outcome.outcome is Outcome.CLEAR

@@ -1,0 +1,172 @@
+"""Real servers for the tests: each fixture's server ends with pytest, even by kill -9.
+
+The session's servers are shared, so a test leaves them as it found them; one that pauses,
+kills or configures a server asks for a private one. Under xdist each worker has its own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+
+import pytest
+
+from diag.lab import folders, process, services
+from diag.lab.servers import KafkaServer, MissingServer, PostgresServer, RedisServer, Server, Servers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+AServer = TypeVar("AServer", PostgresServer, RedisServer, KafkaServer)
+_HOW_TO_GET_IT = "Run: make deps"
+
+
+class StartPostgres(Protocol):
+    """Starts a PostgreSQL server that ends with the test."""
+
+    def __call__(self, *, settings: Mapping[str, str] | None = None) -> PostgresServer:
+        """See `services.start_postgres`."""
+
+
+class StartRedis(Protocol):
+    """Starts a Redis server that ends with the test."""
+
+    def __call__(self, *, requirepass: str = "", directives: Sequence[str] = ()) -> RedisServer:
+        """See `services.start_redis`."""
+
+
+class StartKafka(Protocol):
+    """Starts a Kafka broker that ends with the test."""
+
+    def __call__(
+        self, *, properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None
+    ) -> KafkaServer:
+        """See `services.start_kafka`."""
+
+
+@pytest.fixture(scope="session")
+def lab_folder() -> Iterator[Path]:
+    """A temporary folder that a server can live in even when it runs as another user (pytest's own is closed)."""
+    folder = folders.private_folder()
+    yield folder
+    folders.remove(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(lab_folder: Path) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL server."""
+    yield from _running(lambda: services.start_postgres(lab_folder / "postgres"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(lab_folder: Path) -> Iterator[RedisServer]:
+    """The session's Redis server."""
+    yield from _running(lambda: services.start_redis(lab_folder / "redis"))
+
+
+@pytest.fixture(scope="session")
+def kafka(lab_folder: Path) -> Iterator[KafkaServer]:
+    """The session's Kafka broker."""
+    yield from _running(lambda: services.start_kafka(lab_folder / "kafka"))
+
+
+@pytest.fixture(scope="session")
+def lab_servers(postgres: PostgresServer, redis_server: RedisServer, kafka: KafkaServer) -> Servers:
+    """All three, as a scenario takes them."""
+    return Servers(postgres=postgres, redis=redis_server, kafka=kafka)
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[StartPostgres]:
+    """Start PostgreSQL servers for one test; each takes about 0.2 s."""
+    started = _Started()
+
+    def start(*, settings: Mapping[str, str] | None = None) -> PostgresServer:
+        return started.add(lambda: services.start_postgres(started.next_folder(), settings=settings))
+
+    yield start
+    started.stop()
+
+
+@pytest.fixture
+def private_redis() -> Iterator[StartRedis]:
+    """Start Redis servers for one test; each takes about 0.05 s."""
+    started = _Started()
+
+    def start(*, requirepass: str = "", directives: Sequence[str] = ()) -> RedisServer:
+        return started.add(
+            lambda: services.start_redis(started.next_folder(), requirepass=requirepass, directives=directives)
+        )
+
+    yield start
+    started.stop()
+
+
+@pytest.fixture
+def private_kafka() -> Iterator[StartKafka]:
+    """Start Kafka brokers for one test; each takes about 1.2 s, with users 2 s."""
+    started = _Started()
+
+    def start(*, properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None) -> KafkaServer:
+        return started.add(lambda: services.start_kafka(started.next_folder(), properties=properties, users=users))
+
+    yield start
+    started.stop()
+
+
+class _Started:
+    """The private servers of one test."""
+
+    def __init__(self) -> None:
+        self._folder = folders.private_folder()
+        self._servers: list[Server] = []
+
+    def next_folder(self) -> Path:
+        return self._folder / str(len(self._servers))
+
+    def add(self, start: Callable[[], AServer]) -> AServer:
+        server = _start_or_leave(start)
+        self._servers.append(server)
+        return server
+
+    def stop(self) -> None:
+        for server in self._servers:
+            if process.is_child(server.pid):  # unless the test has stopped it
+                services.stop(server)
+        folders.remove(self._folder)
+
+
+def _running(start: Callable[[], AServer]) -> Iterator[AServer]:
+    server = _start_or_leave(start)
+    yield server
+    services.stop(server)
+
+
+def _start_or_leave(start: Callable[[], AServer]) -> AServer:
+    try:
+        return start()
+    except MissingServer as error:
+        _leave(f"{error.message} {_HOW_TO_GET_IT}")
+
+
+def _leave(why: str) -> NoReturn:
+    """A machine without the server skips the test and says so; CI must have it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let kafka-python load its schemas: on Python 3.11 and 3.12 that warns, and warnings are errors here."""
+    config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not tried because a server is missing."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if _HOW_TO_GET_IT in str(report.longrepr)]
+    if skipped:
+        terminalreporter.section("NOT TRIED: servers are missing on this machine", red=True, bold=True)
+        for why in sorted({str(report.longrepr[2]) for report in skipped}):
+            terminalreporter.line(why)
+        terminalreporter.line(f"{len(skipped)} tests were skipped for that.")

@@ -1,0 +1,79 @@
+"""Golden reports: what a person reads, word for word. Write them anew with DIAG_WRITE_GOLDEN=1."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from worlds import ORDERS, backend, consumer_group, family, gap, kafka_lag, lock, pg_locks, redis_expiry
+
+from diag import __version__
+from diag.config import Context
+from diag.diagnosis import Request, plan
+from diag.diagnosis.judge import judge
+from diag.findings import Footprint
+from diag.report.markdown import markdown
+from diag.report.terminal import text
+from diag.snapshots.postgres import LockMode
+
+GOLDEN = Path(__file__).parent / "golden"
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+QUEUE = pg_locks(
+    lock(LockMode.ACCESS_SHARE, pid=2379),
+    lock(LockMode.ACCESS_EXCLUSIVE, pid=2380, waited_s=41.3),
+    *[lock(LockMode.ACCESS_SHARE, pid=2400 + number, waited_s=40.0 - number) for number in range(12)],
+    backends=(
+        backend(2379, state="idle in transaction", query="SELECT * FROM orders WHERE customer = ?"),
+        backend(2380, query="ALTER TABLE orders ADD COLUMN status text DEFAULT ?"),
+        *[backend(2400 + number, query="SELECT count(*) FROM orders WHERE id = ?") for number in range(12)],
+    ),
+)
+EMPTY = consumer_group("notifications", state="Empty", members=0)
+BEHIND = consumer_group("antifraud", members=2)
+WORLDS = {
+    "pg-locks": [QUEUE],
+    "kafka-lag-dead-group": [
+        kafka_lag(EMPTY, (300, 1_000, 420.0), (0, 1_000, 600.0)),
+        kafka_lag(EMPTY, (300, 1_010, 422.0), (0, 1_010, 602.0), at_s=2.0),
+    ],
+    "kafka-lag-time-lag": [
+        kafka_lag(BEHIND, (0, 1_200, 390.0), (1_100, 1_200, 12.0)),
+        kafka_lag(BEHIND, (40, 1_210, 391.0), (1_180, 1_210, 4.0), at_s=2.0, gaps=(gap("members"),)),
+    ],
+    "cache-stampede": [
+        redis_expiry(
+            family("product:page:{n}", *[290 + number / 1_500 for number in range(3_000)]),
+            family("session:{hash}", *[60 + 1.77 * number for number in range(2_000)]),
+            total_keys=180_000,
+        )
+    ],
+}
+COST = {"pg-locks": "postgres", "kafka-lag-dead-group": "kafka", "kafka-lag-time-lag": "kafka", "cache-stampede": "redis"}
+
+
+def report(name: str):
+    command = name if name in {"pg-locks", "cache-stampede"} else "kafka-lag"
+    frames = WORLDS[name]
+    made = plan(Request(command=command, context=Context()))
+    cost = {COST[name]: Footprint(requests=3, took_s=0.031, bytes_in=7_836, bytes_out=4_627)}
+    return judge(made, {("default", type(frames[0])): frames}, [], cost)
+
+
+@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize(("ending", "sink"), [("md", markdown), ("txt", text)])
+def test_the_report_reads_as_agreed(name, ending, sink):
+    file = GOLDEN / f"{name}.{ending}"
+    made = sink(report(name)).replace(f"diag {__version__}", "diag X.Y.Z")
+    if os.environ.get("DIAG_WRITE_GOLDEN"):
+        file.write_text(made)
+    assert made == file.read_text()
+
+
+def test_the_readme_shows_a_real_report():
+    assert (GOLDEN / "pg-locks.txt").read_text() in README.read_text()
+
+
+def test_every_world_has_its_subject():
+    assert ORDERS.relation == QUEUE.relations[0].oid

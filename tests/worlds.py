@@ -1,0 +1,181 @@
+"""Small worlds in code: snapshots with only what a story needs, everything else ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from diag.diagnosis.judge import judge_check
+from diag.diagnosis.plan import explained
+from diag.findings import CheckOutcome, Finding
+from diag.snapshots.base import Gap, Snapshot, Target, Window
+from diag.snapshots.kafka import (
+    CommittedOffset,
+    ConsumerGroup,
+    KafkaLag,
+    LogEnds,
+    Member,
+    Offset,
+    Partition,
+    TopicPartition,
+)
+from diag.snapshots.postgres import (
+    Backend,
+    Lock,
+    LockMode,
+    LockTag,
+    Oid,
+    PgLocks,
+    Pid,
+    PreparedTransaction,
+    Relation,
+    Xid,
+)
+from diag.snapshots.redis import KeyFamily, RedisExpiry
+from diag.text import KeyText, ServerText, SqlText
+
+NOW = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
+ORDERS = LockTag(locktype="relation", database=Oid(5), relation=Oid(16_390))
+
+
+def judged(slug: str, *frames: Snapshot) -> tuple[list[Finding], CheckOutcome]:
+    """Judge frames of one fact type with the check's own limits, as a live run would."""
+    planned = explained(slug)
+    return judge_check(planned, "default", {("default", type(frames[0])): list(frames)}, [])
+
+
+def gap(fact: str) -> Gap:
+    return Gap(source="test", fact=fact, what=ServerText(fact), why=ServerText("permission denied"))
+
+
+def lock(
+    mode: LockMode,
+    *,
+    pid: int | None,
+    waited_s: float | None = None,
+    tag: LockTag = ORDERS,
+    transaction: str = "3/1",
+) -> Lock:
+    """A held lock, or with `waited_s` a request that waits."""
+    return Lock(
+        tag=tag,
+        pid=None if pid is None else Pid(pid),
+        virtualtransaction=transaction,
+        mode=mode,
+        granted=waited_s is None,
+        waited_s=waited_s,
+    )
+
+
+def backend(pid: int, *, state: str = "active", query: str = "SELECT ?", leader: int | None = None) -> Backend:
+    return Backend(
+        pid=Pid(pid),
+        leader_pid=None if leader is None else Pid(leader),
+        state=state,
+        query=SqlText(query),
+        application_name=ServerText("payments-api"),
+        backend_started_at=NOW - timedelta(minutes=14),
+    )
+
+
+def prepared(transaction: int, gid: str) -> PreparedTransaction:
+    return PreparedTransaction(
+        transaction=Xid(transaction),
+        gid=ServerText(gid),
+        prepared_at=NOW - timedelta(days=3),
+        owner=ServerText("10"),
+        database=ServerText("5"),
+    )
+
+
+def pg_locks(*locks: Lock, gaps: tuple[Gap, ...] = (), **more: Any) -> PgLocks:
+    """Locks on `public.orders` unless they say otherwise; every pid gets an ordinary backend."""
+    pids = {one.pid for one in locks if one.pid is not None}
+    idle = {one.pid for one in locks if one.granted}
+    ordinary = tuple(backend(pid, state="idle in transaction" if pid in idle else "active") for pid in sorted(pids))
+    return PgLocks(
+        target=Target(kind="postgres", address="db-1:5432/shop", version=ServerText("17.4"), local=True),
+        observed_at=NOW,
+        took_s=0.004,
+        gaps=gaps,
+        database=Oid(5),
+        locks=locks,
+        backends=more.pop("backends", ordinary),
+        relations=(Relation(oid=Oid(16_390), name=ServerText("public.orders")),),
+        **more,
+    )
+
+
+def family(pattern: str, *expires_in_s: float, without_expiry: int = 0) -> KeyFamily:
+    return KeyFamily(
+        pattern=KeyText(pattern), expires_in_s=tuple(sorted(expires_in_s)), without_expiry=without_expiry
+    )
+
+
+def redis_expiry(*families: KeyFamily, total_keys: int = 0, gaps: tuple[Gap, ...] = ()) -> RedisExpiry:
+    """A sample; without `total_keys` the whole database was seen."""
+    sampled = sum(one.sampled for one in families)
+    return RedisExpiry(
+        target=Target(kind="redis", address="cache-1:6379/0", version=ServerText("7.2.4"), local=True),
+        observed_at=NOW,
+        took_s=0.3,
+        gaps=gaps,
+        families=families,
+        sampled_keys=sampled,
+        total_keys=total_keys or sampled,
+        exhaustive=not total_keys,
+        method="RANDOMKEY, with replacement" if total_keys else "SCAN, every key",
+    )
+
+
+def consumer_group(name: str, *, state: str = "Stable", members: int = 1) -> ConsumerGroup:
+    return ConsumerGroup(
+        group=ServerText(name),
+        state=state,
+        members=tuple(
+            Member(
+                member_id=ServerText(f"{name}-{number}"),
+                client_id=ServerText(f"worker-{number}"),
+                host=ServerText(f"10.0.0.{number + 1}"),
+            )
+            for number in range(members)
+        ),
+    )
+
+
+def kafka_lag(
+    group: ConsumerGroup,
+    *partitions: tuple[int, int, float | None],
+    at_s: float = 0.0,
+    gaps: tuple[Gap, ...] = (),
+    topic: str = "events",
+) -> KafkaLag:
+    """One group on one topic; each partition is (committed, end, age in s of the next record, or None)."""
+    now = NOW + timedelta(seconds=at_s)
+    places = [TopicPartition(ServerText(topic), Partition(number)) for number in range(len(partitions))]
+    return KafkaLag(
+        target=Target(kind="kafka", address="kafka-1:9092", version=ServerText("4.1 or later"), local=True),
+        observed_at=now,
+        took_s=0.05,
+        gaps=gaps,
+        groups=(group,),
+        commits=tuple(
+            CommittedOffset(
+                group=group.group,
+                on=on,
+                offset=Offset(committed),
+                record_at=None if age_s is None else now - timedelta(seconds=age_s),
+            )
+            for on, (committed, _, age_s) in zip(places, partitions, strict=True)
+        ),
+        log_ends=tuple(
+            LogEnds(on=on, log_start_offset=Offset(0), log_end_offset=Offset(end))
+            for on, (_, end, _) in zip(places, partitions, strict=True)
+        ),
+    )
+
+
+Judge = Callable[..., tuple[list[Finding], CheckOutcome]]
+
+__all__ = ["NOW", "Window"]
