@@ -60,9 +60,9 @@ def lint(
     worst, count, pins = ExitCode.CLEAR, 0, shelf.pins(place)
     for path in shelf.books(place):
         count += 1
-        if write:
-            shelf.renew(path)
         try:
+            if write:
+                shelf.renew(path)
             book = shelf.read(path)
         except RunbookError as error:
             worst = ExitCode.CRITICAL

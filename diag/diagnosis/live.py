@@ -46,6 +46,11 @@ class Look(Struct, frozen=True, kw_only=True):
         """The name of the look in the footprint: the kind, and the target's name where it has one."""
         return self.kind if self.target.name == "default" else f"{self.kind} {self.target.name}"
 
+    @property
+    def what(self) -> str:
+        """What is missing when the look gave nothing at all."""
+        return "nothing could be read" + ("" if self.target.name == "default" else f" of {self.target.name}")
+
 
 Event: TypeAlias = tuple[Look, Snapshot | Gap | None]
 """What a look sends home: a snapshot, a gap, or None when it has finished."""
@@ -92,7 +97,7 @@ def diagnose(
     progress("")
     for look in pending:
         why = "interrupted" if interrupted else look.probe.too_slow().message
-        gap = _gap(look.kind, f"{look.kind} {look.target.name}", why, look.probe.too_slow().fix, look.probe.rung)
+        gap = _gap(look.kind, look.what, why, look.probe.too_slow().fix, look.probe.rung)
         _keep(look, gap, frames, lost, writer)
     footprint = {look.label: look.probe.footprint for look in looks}
     if writer:
@@ -113,9 +118,9 @@ def _look(look: Look, plan: Plan, events: queue.SimpleQueue[Event]) -> None:
             _take(source, look, plan, events)
     except SourceError as error:
         error = look.probe.too_slow() if look.probe.deadline.passed else error
-        events.put((look, _gap(look.kind, f"{look.kind} {look.target.name}", error.message, error.fix, error.rung)))
+        events.put((look, _gap(look.kind, look.what, error.message, error.fix, error.rung)))
     except DiagError as error:
-        events.put((look, _gap(look.kind, f"{look.kind} {look.target.name}", error.message, error.hint)))
+        events.put((look, _gap(look.kind, look.what, error.message, error.hint)))
     except Exception as error:  # noqa: BLE001  the take boundary: one source's bug must not cost the others
         events.put((look, _bug(look, error)))
     finally:
@@ -193,7 +198,7 @@ def _bug(look: Look, error: Exception) -> Gap:
         where = "it could not be kept: no writable state folder"
     return _gap(
         look.kind,
-        f"{look.kind} {look.target.name}",
+        look.what,
         f"bug in diag: {type(error).__name__} on rung {look.probe.rung}",
         f"please report it ({where})",
         look.probe.rung,

@@ -9,7 +9,7 @@ Source   YAML 1.1 type repository (bool, sexagesimal int); PyYAML 6 loader class
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import yaml
 from msgspec import Struct
@@ -40,7 +40,7 @@ class YamlError(RunbookError):
 
 
 class _Strict(yaml.SafeLoader):
-    yaml_implicit_resolvers: Final = {}  # type: ignore[misc]  # PyYAML looks it up on the class
+    """Composes nodes and never constructs objects: a scalar stays the text it was written as."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

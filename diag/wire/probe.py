@@ -81,6 +81,7 @@ class Probe:
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._took_s = time.monotonic() - self._started
+        self._count_bytes()
 
     def at(self, rung: Rung) -> None:
         """Say which rung is being tried; raises `TooSlow` when the deadline has passed."""
@@ -91,7 +92,7 @@ class Probe:
     def too_slow(self) -> TooSlow:
         """Return the error that names this rung and the time that was allowed."""
         return TooSlow(
-            f"no answer within {duration(self.deadline.allowed_s)} on rung {self.rung}",
+            f"no answer within {duration(self.deadline.allowed_s)}",
             rung=self.rung,
             fix="raise --deadline, or look at why the server does not answer",
         )
@@ -111,8 +112,8 @@ class Probe:
                 with contextlib.suppress(OSError):
                     watched.shutdown(socket.SHUT_RDWR)
 
-    def count_bytes(self) -> None:
-        """Add up what crossed the watched sockets and let go of them; call before closing."""
+    def _count_bytes(self) -> None:
+        """Add up what crossed the watched sockets and let go of them; ours outlive the driver's close."""
         with self._lock:
             for watched in self._sockets:
                 with contextlib.suppress(OSError, struct.error, AttributeError):

@@ -78,6 +78,12 @@ SPOILED = {
         28,
         "the first screen has 27 lines; 25 fit",
     ),
+    "first screen a line too long": (
+        "**Do not** x.",
+        "**Do not** x.\n" + "y\n" * 7,
+        27,
+        "the first screen has 26 lines",
+    ),
     "first screen too wide": ("**Do not** x.", "**Do not** " + "x" * 70, 17, "has 81 columns; 80 fit"),
     "review to come": ("2026-09-01", "2026-10-02", 12, "the review is dated 2026-10-02, which is still to come"),
     "by hand edited": (
@@ -146,6 +152,12 @@ def test_a_name_is_told_before_it_is_used(page):
     ):
         found = linted(page.replace(old, new, 1))
         assert any(at == line and "uses `who`" in said for at, _, said in found), (old, found)
+
+
+def test_the_limits_themselves_are_allowed(page):
+    assert linted(page, today=date(2026, 9, 1)) == []
+    full = page.replace("**Do not** x.", "**Do not** " + "x" * 69 + "\n" + "y\n" * 6, 1)
+    assert linted(full) == []
 
 
 def test_a_review_that_has_run_out_warns_and_no_more(page):

@@ -82,6 +82,7 @@ SPOILED = {
         "`alerts` has to be a list",
     ),
     "a review for no time": ("good_for: 180d", "good_for: 0d", 12, "`good_for` has to be longer than zero"),
+    "below zero": ("default: 30s", "default: -3s", 9, "`default` has to be a duration such as 30s, not `-3s`"),
     "parameter name": ("  min_open:", "  Min-Open:", 9, "params: Min-Open: a parameter has a name like min_wait"),
     "default below min": ("max: 10m", "min: 31s", 9, "params: min_open: `default` is below `min`"),
     "default of another unit": (

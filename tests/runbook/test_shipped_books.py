@@ -108,6 +108,7 @@ def test_a_file_that_is_no_text_or_cannot_be_read_is_a_runbook_error(tmp_path):
     folder = tmp_path / "pg-locks"
     folder.mkdir()
     (folder / "x.md").write_bytes(b"---\xff")
+    (folder / "folder.md").mkdir()
     (folder / "notes.txt").write_text("no book")
     assert [shelf.slug(path) for path in shelf.books(tmp_path)] == ["pg-locks/x"]
     with pytest.raises(RunbookError, match="not UTF-8") as caught:

@@ -69,7 +69,6 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             ),
         )
     finally:
-        probe.count_bytes()
         for broker in {first, *brokers.values()}:
             broker.close()
 

@@ -80,7 +80,6 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             server_major=pgconn.server_version // 10_000,
         )
     finally:
-        probe.count_bytes()
         connection.close()
 
 
@@ -190,6 +189,7 @@ def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list
     try:
         with connection.pipeline():
             connection.execute("BEGIN READ ONLY")
+            connection.execute("SET LOCAL search_path = pg_catalog")  # nobody's functions shadow the server's
             for setting, value_ms in _limits(session.server_major, allowed_ms):
                 connection.execute(f"SET LOCAL {setting} = {value_ms}")
             cursors = [connection.execute(query, values) for query, values in queries]

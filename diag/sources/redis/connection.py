@@ -96,7 +96,6 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             ),
         )
     finally:
-        probe.count_bytes()
         connection.disconnect()
         connected.close()
 
