@@ -123,7 +123,7 @@ def _sentence(report: Report, server_text: ShowServerText) -> str:
         return phrased(worst.summary, server_text) + more
     unknown = [outcome for outcome in report.checks if outcome.outcome is Outcome.UNKNOWN]
     if unknown and len(unknown) == len(report.checks) and unknown[0].because:
-        return f"nothing could be judged: {phrased(unknown[0].because, server_text)}"
+        return phrased(unknown[0].because, server_text)
     if unknown or report.verdict is Verdict.UNKNOWN:
         return f"{len(unknown)} of {len(report.checks)} checks could not say; nothing wrong was seen in the rest"
     return f"nothing wrong was seen by {len(report.checks)} {'check' if len(report.checks) == 1 else 'checks'}"
