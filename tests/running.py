@@ -11,9 +11,13 @@ from typing import Any
 from diag.lab.servers import Servers
 
 
-def diag(*words: str, environment: dict[str, str] | None = None, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+def diag(
+    *words: str, environment: dict[str, str] | None = None, timeout_s: float = 60.0
+) -> subprocess.CompletedProcess[str]:
     """Run `diag` with these words; its own configuration and variables are out of the way."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DIAG_", "REDIS_", "KAFKA_"))}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PG", "DIAG_", "REDIS_", "KAFKA_"))
+    }
     return subprocess.run(
         [sys.executable, "-m", "diag", *words],
         capture_output=True,

@@ -108,9 +108,7 @@ def pg_locks(*locks: Lock, gaps: tuple[Gap, ...] = (), **more: Any) -> PgLocks:
 
 
 def family(pattern: str, *expires_in_s: float, without_expiry: int = 0) -> KeyFamily:
-    return KeyFamily(
-        pattern=KeyText(pattern), expires_in_s=tuple(sorted(expires_in_s)), without_expiry=without_expiry
-    )
+    return KeyFamily(pattern=KeyText(pattern), expires_in_s=tuple(sorted(expires_in_s)), without_expiry=without_expiry)
 
 
 def redis_expiry(*families: KeyFamily, total_keys: int = 0, gaps: tuple[Gap, ...] = ()) -> RedisExpiry:

@@ -30,7 +30,10 @@ def test_conflicts_go_both_ways():
 
 def test_it_agrees_with_the_server_on_a_real_queue(lab_servers):
     with lock_queue.broken(lab_servers), psycopg.connect(lab_servers.postgres.dsn) as oracle:
-        with Probe(Deadline(10)) as probe, postgres.connect(PostgresTarget(dsn=lab_servers.postgres.dsn), probe) as session:
+        with (
+            Probe(Deadline(10)) as probe,
+            postgres.connect(PostgresTarget(dsn=lab_servers.postgres.dsn), probe) as session,
+        ):
             facts = postgres.pg_locks(session, Scope())
         graph = LockGraph(facts)
         for wait in graph.waits.values():
@@ -66,7 +69,7 @@ def world(held, wanted):
 def obviously_freed(held, wanted, gone):
     """Let everybody who can run finish, again and again; `gone` is out from the start."""
     out = {gone}
-    blocked = set(wanted_pid for wanted_pid, _, _ in wanted)
+    blocked = {pid for pid, _, _ in wanted}
     runs_anyway = {pid for pid, _, _ in held if pid not in blocked}
     while True:
         newly = set()

@@ -32,9 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peer", help="path of httpie's http command")
     peer = parser.parse_args().peer
-    commands = {"bare interpreter": [sys.executable, "-c", "pass"], "bare interpreter, again": [sys.executable, "-c", "pass"]}
+    commands = {
+        "bare interpreter": [sys.executable, "-c", "pass"],
+        "bare interpreter, again": [sys.executable, "-c", "pass"],
+    }
     commands |= {name: [DIAG, *name.split()[1:]] for name in TARGETS_MS}
-    commands["diag demo"] = [DIAG, "demo", "-o", "/tmp/diag-bench-report.md"]  # noqa: S108
+    commands["diag demo"] = [DIAG, "demo", "-o", "/tmp/diag-bench-report.md"]
     if peer:
         commands["http --version (httpie)"] = [peer, "--version"]
     taken: dict[str, list[float]] = {name: [] for name in commands}
@@ -46,7 +49,11 @@ def main() -> None:
     reference = above.get("http --version (httpie)")
     print(f"CPU ms (user + system), median of {ROUNDS}, above a bare interpreter ({bare:.1f} ms)")
     for name, ms in above.items():
-        target = f"  target {TARGETS_MS[name]} ms: {'met' if ms <= TARGETS_MS[name] else 'MISSED'}" if name in TARGETS_MS else ""
+        target = (
+            f"  target {TARGETS_MS[name]} ms: {'met' if ms <= TARGETS_MS[name] else 'MISSED'}"
+            if name in TARGETS_MS
+            else ""
+        )
         ratio = f"  {ms / reference:.2f} of httpie" if reference else ""
         print(f"  {name:<26}{ms:8.1f} ms{ratio}{target}")
 

@@ -50,7 +50,12 @@ WORLDS = {
         )
     ],
 }
-COST = {"pg-locks": "postgres", "kafka-lag-dead-group": "kafka", "kafka-lag-time-lag": "kafka", "cache-stampede": "redis"}
+COST = {
+    "pg-locks": "postgres",
+    "kafka-lag-dead-group": "kafka",
+    "kafka-lag-time-lag": "kafka",
+    "cache-stampede": "redis",
+}
 
 
 def report(name: str):

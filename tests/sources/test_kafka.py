@@ -19,9 +19,9 @@ READ_APIS = {"ApiVersions", "Metadata", "ListGroups", "OffsetFetch", "DescribeGr
 
 
 def look(bootstrap_servers: str, *, scope: Scope | None = None, deadline_s: float = 10.0, **target):
-    with Probe(Deadline(deadline_s), client_name="diag/test") as probe:
-        with source.connect(KafkaTarget(bootstrap_servers=bootstrap_servers, **target), probe) as session:
-            return source.kafka_lag(session, scope or Scope())
+    probe = Probe(Deadline(deadline_s), client_name="diag/test")
+    with probe, source.connect(KafkaTarget(bootstrap_servers=bootstrap_servers, **target), probe) as session:
+        return source.kafka_lag(session, scope or Scope())
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,9 @@ def test_offsets_and_ends_are_what_another_client_reads(traffic):
     ends = reader.end_offsets([TopicPartition(topic, number) for number in range(3)])
     reader.close()
     assert {commit.on.partition: commit.offset for commit in seen.commits} == theirs
-    assert {log.on.partition: log.log_end_offset for log in seen.log_ends} == {on.partition: end for on, end in ends.items()}
+    assert {log.on.partition: log.log_end_offset for log in seen.log_ends} == {
+        on.partition: end for on, end in ends.items()
+    }
 
 
 def test_the_record_time_is_that_of_the_record_at_the_committed_offset(traffic):

@@ -24,9 +24,9 @@ def client(url: str) -> redis.Redis:
 
 
 def look(url: str, *, scope: Scope | None = None, deadline_s: float = 10.0, **target):
-    with Probe(Deadline(deadline_s), client_name="diag/test") as probe:
-        with source.connect(RedisTarget(url=url, **target), probe) as session:
-            return source.redis_expiry(session, scope or Scope())
+    probe = Probe(Deadline(deadline_s), client_name="diag/test")
+    with probe, source.connect(RedisTarget(url=url, **target), probe) as session:
+        return source.redis_expiry(session, scope or Scope())
 
 
 def test_a_small_database_is_seen_whole(private_redis):

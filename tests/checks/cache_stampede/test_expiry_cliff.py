@@ -47,9 +47,7 @@ WORLDS = {
 @pytest.mark.parametrize(("world", "said"), WORLDS.values(), ids=WORLDS.keys())
 def test_what_it_says_of(world, said):
     findings, _ = judged(SLUG, world)
-    assert [
-        (found.severity, pytest.approx(found.evidence[0].value.value, rel=0.02)) for found in findings
-    ] == said
+    assert [(found.severity, pytest.approx(found.evidence[0].value.value, rel=0.02)) for found in findings] == said
 
 
 def test_the_moment_and_the_interval_hold_the_truth():

@@ -42,9 +42,7 @@ WORLDS = {
 @pytest.mark.parametrize(("world", "said"), WORLDS.values(), ids=WORLDS.keys())
 def test_what_it_says_of(world, said):
     findings, _ = judged(SLUG, world)
-    assert [
-        (found.severity, found.evidence[0].value.value, found.subject.pid) for found in findings
-    ] == said
+    assert [(found.severity, found.evidence[0].value.value, found.subject.pid) for found in findings] == said
 
 
 def test_cancelling_the_migration_is_offered_before_ending_the_holder():
