@@ -1,0 +1,118 @@
+"""What holds for every check on any valid snapshot: it never raises, it survives the file, worse is worse."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import backend, consumer_group, family, judged, kafka_lag, lock, pg_locks, redis_expiry
+
+from diag import catalog
+from diag.diagnosis import explained
+from diag.findings import Severity
+from diag.snapshots.base import from_wire, to_wire
+from diag.snapshots.kafka import ConsumerGroup, KafkaLag, Member
+from diag.snapshots.postgres import LockMode, LockTag, Oid, PgLocks, Xid
+from diag.snapshots.redis import RedisExpiry
+from diag.text import ServerText
+
+SPAN_S = st.floats(0, 10**6, allow_nan=False)
+TAGS = st.sampled_from(
+    [
+        LockTag(locktype="relation", database=Oid(5), relation=Oid(16_390)),
+        LockTag(locktype="relation", database=Oid(9), relation=Oid(1)),
+        LockTag(locktype="transactionid", transactionid=Xid(7)),
+        LockTag(locktype="advisory", classid=Oid(1), objid=Oid(2)),
+    ]
+)
+LOCKS = st.builds(
+    lock,
+    st.sampled_from(list(LockMode)),
+    pid=st.none() | st.integers(1, 9),
+    waited_s=st.none() | SPAN_S,
+    tag=TAGS,
+)
+PG = st.lists(LOCKS, max_size=12).map(lambda locks: pg_locks(*locks)) | st.lists(LOCKS, max_size=6).map(
+    lambda locks: pg_locks(*locks, backends=(backend(1), backend(2, leader=1)))
+)
+NAMES = st.text(max_size=12)
+GROUPS = st.builds(
+    consumer_group, NAMES, state=st.sampled_from(["Stable", "Empty", "Dead", "?"]), members=st.integers(0, 3)
+)
+PARTITIONS = st.lists(
+    st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.none() | st.floats(-(10**6), 10**6)), max_size=5
+)
+KAFKA = st.tuples(GROUPS, PARTITIONS).map(lambda drawn: kafka_lag(drawn[0], *drawn[1]))
+FAMILIES = st.lists(
+    st.builds(
+        lambda name, times, lasting: family(name, *times, without_expiry=lasting),
+        NAMES,
+        st.lists(SPAN_S, max_size=700),
+        st.integers(0, 50),
+    ),
+    max_size=4,
+)
+REDIS = st.tuples(FAMILIES, st.integers(0, 10**9)).map(lambda drawn: redis_expiry(*drawn[0], total_keys=drawn[1]))
+WORLDS = {PgLocks: PG, KafkaLag: KAFKA, RedisExpiry: REDIS}
+RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
+
+
+def facts_of(slug: str) -> type:
+    return explained(slug).needs[0].type
+
+
+def worst(findings):
+    return max((RANK[found.severity] for found in findings), default=0)
+
+
+@pytest.mark.parametrize("slug", catalog.slugs())
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_it_never_raises_and_says_the_same_from_the_evidence_file(slug, data):
+    world = data.draw(WORLDS[facts_of(slug)])
+    findings, outcome = judged(slug, world)
+    kept = msgspec.json.encode(world, enc_hook=to_wire)
+    again = msgspec.json.decode(kept, type=type(world), dec_hook=from_wire)
+    assert judged(slug, again) == (findings, outcome)
+
+
+def longer(locks: PgLocks, by_s: float) -> PgLocks:
+    waits = tuple(
+        one if one.waited_s is None else msgspec.structs.replace(one, waited_s=one.waited_s + by_s)
+        for one in locks.locks
+    )
+    return msgspec.structs.replace(locks, locks=waits)
+
+
+@settings(max_examples=100, deadline=None)
+@given(PG, SPAN_S)
+def test_longer_waits_are_never_judged_milder(world, by_s):
+    assert worst(judged("pg-locks/lock-queue", longer(world, by_s))[0]) >= worst(
+        judged("pg-locks/lock-queue", world)[0]
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(GROUPS, st.integers(0, 10**6), st.floats(0, 10**5), st.floats(0, 10**5))
+def test_an_older_record_is_never_judged_milder(group, committed, age_s, older_by_s):
+    young = kafka_lag(group, (committed, committed + 5, age_s))
+    old = kafka_lag(group, (committed, committed + 5, age_s + older_by_s))
+    assert worst(judged("kafka-lag/time-lag", old)[0]) >= worst(judged("kafka-lag/time-lag", young)[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 2_000), st.integers(0, 20_000))
+def test_more_keys_on_the_cliff_are_never_judged_milder(keys, more):
+    def cliff(count):
+        return redis_expiry(family("page:{n}", *[100 + number / count for number in range(count)]))
+
+    slug = "cache-stampede/expiry-cliff"
+    assert worst(judged(slug, cliff(keys + more))[0]) >= worst(judged(slug, cliff(keys))[0])
+
+
+def test_a_member_without_a_name_is_still_a_member():
+    nameless = Member(member_id=ServerText(""), client_id=ServerText(""), host=ServerText(""))
+    group = ConsumerGroup(group=ServerText(""), state="Stable", members=(nameless,))
+    findings, _ = judged("kafka-lag/time-lag", kafka_lag(group, (0, 10, 60.0)))
+    assert len(findings) == 1
