@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct, field
@@ -50,8 +50,8 @@ class KafkaTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     @property
     def address(self) -> str:
-        """What is dialled."""
-        return self.bootstrap_servers
+        """What is dialled, without what does not belong there."""
+        return without_password(self.bootstrap_servers)
 
 
 class PostgresTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,16 +184,38 @@ def read(path: Path) -> Config:
     except OSError as error:
         message = f"{shown} cannot be read: {error.strerror}"
         raise ConfigError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"{shown} is not TOML: {visible(str(error))}"
         raise ConfigError(message) from error
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        message = f"{shown}: {visible(str(error))}"
+        message = f"{shown}: {visible(_place(raw, error))}"
         raise ConfigError(message, hint="diag config sample lists every key") from error
     _refuse_foreign_commands(config, path)
+    _refuse_broken_patterns(config, shown)
     return config
+
+
+def _place(raw: dict[str, Any], whole: msgspec.ValidationError) -> str:
+    """Name the context that is at fault: the message about the whole file says only `contexts[...]`."""
+    contexts = raw.get("contexts")
+    for name, part in contexts.items() if isinstance(contexts, dict) else ():
+        try:
+            msgspec.convert(part, Context)
+        except msgspec.ValidationError as error:
+            return f"context {name}: {error}"
+    return str(whole)
+
+
+def _refuse_broken_patterns(config: Config, shown: str) -> None:
+    for name, context in config.contexts.items():
+        for pattern in context.mask_patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                message = f"{shown}: context {visible(name)}: mask_patterns has {visible(pattern)!r}: {error}"
+                raise ConfigError(message, hint="patterns are Python regular expressions") from error
 
 
 def _refuse_foreign_commands(config: Config, path: Path) -> None:
@@ -211,20 +233,18 @@ def settle(
     `flags` holds the addresses given on the command line by kind. Raises `ConfigError` for an
     unreadable file or an unknown context.
     """
-    path = file or (Path(environment["DIAG_CONFIG"]) if environment.get("DIAG_CONFIG") else None)
-    if path is None and places.config_file().is_file():
-        path = places.config_file()
+    path = file or (Path(environment["DIAG_CONFIG"]) if environment.get("DIAG_CONFIG") else _own_file())
     config = read(path) if path else Config()
     name, name_source = _first(
         (context, "flag --context"),
         (environment.get("DIAG_CONTEXT", ""), "variable DIAG_CONTEXT"),
         (config.default_context, f"file {visible(str(path))}" if path else "default"),
     )
-    asked_for = name != "default" or name_source != "default"
-    if asked_for and name not in config.contexts and (config.contexts or context):
-        known = ", ".join(sorted(config.contexts)) or "none"
-        message = f"there is no context {visible(name)!r}; the file has: {known}"
-        raise ConfigError(message)
+    asked_for = name != "default" or config.contexts or context  # without a file "default" is only the name of nothing
+    if asked_for and name not in config.contexts:
+        known = visible(", ".join(sorted(config.contexts))) or "none"
+        message = f"there is no context {visible(name)!r} ({name_source}); the file has: {known}"
+        raise ConfigError(message, hint="choose one with --context, or name it in the configuration file")
     chosen = config.contexts.get(name, Context())
     shown = [Setting(name="context", value=visible(name), source=name_source)]
     settled: dict[str, tuple[AnyTarget, ...]] = {}
@@ -232,10 +252,19 @@ def settle(
         targets, source = _targets(kind, flags, environment, chosen, f"context {visible(name)}")
         settled[kind] = targets
         shown += [
-            Setting(name=f"{kind} {target.name}", value=visible(target.address), source=source) for target in targets
+            Setting(name=visible(f"{kind} {target.name}"), value=visible(target.address), source=source)
+            for target in targets
         ]
     merged = msgspec.structs.replace(chosen, **settled)
     return Settings(context_name=name, context=merged, shown=tuple(shown), file=path)
+
+
+def _own_file() -> Path | None:
+    """Return the person's own file, if there is one that can be seen (HOME may be another user's, under sudo)."""
+    try:
+        return places.config_file() if places.config_file().is_file() else None
+    except OSError:
+        return None
 
 
 def _targets(
@@ -264,31 +293,45 @@ def _first(*candidates: tuple[str, str]) -> tuple[str, str]:
     return next(((value, source) for value, source in candidates if value), ("", "default"))
 
 
-_DSN_PASSWORD = re.compile(r"(\bpassword\s*=\s*)('(?:[^'\\]|\\.)*(?:'|\Z)|\S+)", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(://[^/?#@]*?:)(.*)(@)")
-_QUERY_PASSWORD = re.compile(r"([?&](?:password|sslpassword)=)[^&#]*", re.IGNORECASE)
+_KEY_VALUE = re.compile(r"\s*\w+\s*=")  # a libpq connection string rather than a URL
+_DSN_PASSWORD = re.compile(  # the value as libpq reads it, and stray words up to the next key
+    r"""((?<![?&\w])(?:ssl)?password\s*=\s*)
+    (('(?:[^'\\]|\\.)*(?:'|\\?\Z) | (?:\\.|[^\s\\])+\\?)  (\S*(?:\s+(?!\w+\s*=)\S+)*))""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+_URL_PASSWORD = re.compile(  # up to the last @: it may stand unescaped in user and password; a port ends at / ? or ,
+    r"(\A\s*(?>(?:[a-z][a-z0-9+.-]*:(?=/))?)/*(?:[^:@]*:|[^:]*:(?!\d+[/?,])))(.*)(@)", re.IGNORECASE | re.DOTALL
+)
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)", re.DOTALL)
+_QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)([^&#]*)", re.IGNORECASE)
+_CONFUSING = re.compile(r"[/?#@\[]")  # unescaped in a password, they make a parser take a part of it for something else
 
 
 def without_password(address: str) -> str:
-    """Return a URL or libpq connection string with its password replaced by `***`."""
-    if "://" in address:
-        return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\3", address))
-    return _DSN_PASSWORD.sub(r"\1***", address)
+    """Return a URL or libpq connection string with its password replaced by `***`, well formed or not."""
+    address = _DSN_PASSWORD.sub(r"\1***", address)
+    if _KEY_VALUE.match(address):
+        return address
+    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\3", address))
 
 
 def passwords_in(address: str) -> tuple[str, ...]:
-    """Return the passwords written in a URL or libpq connection string, decoded and as written."""
-    if "://" not in address:
-        found = [match[2].strip("'") for match in _DSN_PASSWORD.finditer(address)]
-        return tuple(form for word in found for form in (word, re.sub(r"\\(.)", r"\1", word)))
-    try:
-        parts = urlsplit(address)
-        userinfo = parts.password or ""
-        query = [value for name, value in parse_qsl(parts.query) if name.lower() in ("password", "sslpassword")]
-    except ValueError:
-        userinfo, query = "", []
-    loose = [match[2] for match in _URL_PASSWORD.finditer(address)]  # what a URL parser refuses is still a secret
-    return tuple(form for word in (userinfo, *query, *loose) if word for form in (word, unquote(word)))
+    """Return the passwords written in a URL or libpq connection string, decoded and as written.
+
+    Of a malformed one also the parts, since whoever refuses it may quote just one of them.
+    """
+    found: list[str] = []
+    for match in _DSN_PASSWORD.finditer(address):
+        value, stray = match[3], match[4]
+        quoted = _QUOTED.match(value)
+        word = quoted[1] if quoted else value
+        found += [word, re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL)]
+        found += [match[2], *match[2].split(), *stray.split()] if stray else []
+    if not _KEY_VALUE.match(address):
+        found += [match[2] for match in _QUERY_PASSWORD.finditer(address)]
+        for match in _URL_PASSWORD.finditer(address):
+            found += [match[2], *(re.split(r"[/?#@:,\[\]]", match[2]) if _CONFUSING.search(match[2]) else ())]
+    return tuple(dict.fromkeys(form for word in found if word for form in (word, unquote(word))))
 
 
 def password(target: AnyTarget) -> str:
@@ -330,7 +373,7 @@ def public_words(target: AnyTarget) -> tuple[str, ...]:
         words = re.split(r"[/?#@:&=,]+", without_password(address))
     else:
         words = re.split(r"[\s=,:]+", without_password(address))
-    return (target.name, target.username, *words)
+    return (target.name, target.username, *_TYPES, *words)  # the kinds stand in every report
 
 
 def _address_field(target: AnyTarget) -> str:

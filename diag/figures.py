@@ -6,9 +6,11 @@ the eye sees; durations keep two units at most; bytes are binary (IEC 80000-13).
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_MINUTE_S, _HOUR_S = 60, 3600
+_HOUR_MIN, _DAY_MIN, _DAY_H = 60, 1440, 24
 _BARS = "▁▂▃▄▅▆▇█"
 _KIB = 1024
 _SMALL = 10  # below this, one decimal carries information
@@ -23,20 +25,23 @@ def number(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """Write a span of time given in seconds: "40 ms", "4.9 s", "19 min", "2 h 05 min", "3 d 04 h"."""
+    if not math.isfinite(seconds):
+        return "unknown"
     sign = "-" if seconds < 0 else ""
     span = abs(seconds)
-    if span < 1:
+    if round(span, 3) < 1:
         text = f"{span * 1000:.0f} ms" if span else "0 s"
-    elif span < _SMALL:
+    elif round(span, 1) < _SMALL:
         text = f"{span:.1f} s"
-    elif span < 2 * _MINUTE_S:
+    elif round(span) < 2 * _MINUTE_S:
         text = f"{span:.0f} s"
-    elif span < _HOUR_S:
-        text = f"{span / _MINUTE_S:.0f} min"
-    elif span < _DAY_S:
-        text = f"{int(span // _HOUR_S)} h {int(span % _HOUR_S // _MINUTE_S):02} min"
+    elif (minutes := round(span / _MINUTE_S)) < _HOUR_MIN:
+        text = f"{minutes} min"
+    elif minutes < _DAY_MIN:
+        text = f"{minutes // _HOUR_MIN} h {minutes % _HOUR_MIN:02} min"
     else:
-        text = f"{int(span // _DAY_S)} d {int(span % _DAY_S // _HOUR_S):02} h"
+        hours = round(span / _HOUR_S)
+        text = f"{hours // _DAY_H} d {hours % _DAY_H:02} h"
     return sign + text
 
 
@@ -44,7 +49,7 @@ def bytes_(count: float) -> str:
     """Write a number of bytes: "812 B", "79.3 KiB", "1.2 GiB"."""
     size = float(count)
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < _KIB:
+        if round(abs(size), 0 if unit == "B" else 1) < _KIB:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= _KIB
     return f"{size:.1f} TiB"

@@ -17,24 +17,29 @@ import msgspec
 from msgspec import Struct
 
 from diag.errors import SecretLeakError
-from diag.text import ServerText, SqlText
+from diag.text import ServerText, SqlText, visible
 
 MASK = "‹masked›"
+_URL_SAFE = str.maketrans("+/", "-_")
 _SHORTEST_GUARDED = 4  # a shorter credential would be found in every other word of a report
 
-_SQL_LITERAL = re.compile(
-    r"""
-    (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) )
-  | (?P<dollar> \$(?P<tag>[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*|)\$ .*? (?:\$(?P=tag)\$|\Z) )
-  | (?P<escaped> \b[eE]' (?:[^'\\]|\\.|'')* (?:'|\Z) )
-  | (?P<quoted> (?:\b[nNbBxX]|\b[uU]&)?' (?:[^']|'')* (?:'|\Z) )
-  | (?P<identifier> "(?:[^"]|"")*(?:"|\Z) )
-  | (?P<parameter> \$\d+ )
-  | (?P<word> [^\W\d][\w$]* )
-  | (?P<number> 0[xXoObB][\da-fA-F_]+ | (?:\d[\d_]*\.?[\d_]*|\.\d+)(?:[eE][+-]?\d+)? )
+_LETTER = r"A-Za-z_\u0080-\U0010ffff"  # PostgreSQL takes every byte above 7F for a letter
+_MORE = r"(?:[ \t\f\v]|--[^\n\r]*)*+[\n\r](?:\s|--[^\n\r]*[\n\r])*+'"  # a line end between two literals joins them
+_SQL_TOKEN = re.compile(
+    rf"""
+    (?P<comment> --[^\n\r]* )
+  | (?P<nested> /\* )
+  | (?P<dollar> \$(?P<tag>(?:[{_LETTER}][{_LETTER}0-9]*)?)\$ .*? (?:\$(?P=tag)\$|\Z) )
+  | (?P<escaped> [eE]' (?:[^'\\]|\\.|''|'{_MORE})*+ (?:'|\\?\Z) )
+  | (?P<quoted> (?:[nNbBxX]|[uU]&)?' (?:[^']|'')*+ (?:'|\Z) )
+  | (?P<identifier> "(?:[^"]|"")*+(?:"|\Z) )
+  | (?P<parameter> \$[0-9]+ )
+  | (?P<word> [{_LETTER}][{_LETTER}0-9$]* )
+  | (?P<number> 0[xXoObB][0-9a-fA-F_]+ | (?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? )
     """,
     re.VERBOSE | re.DOTALL,
 )
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
 _KEPT = ("identifier", "parameter", "word")
 
 
@@ -42,9 +47,25 @@ def mask_sql(statement: str) -> str:
     """Return the statement with every literal and comment as ``?``.
 
     A literal that the server cut off (track_activity_query_size) is masked to the end.
-    Source of the forms: PostgreSQL manual, "Lexical Structure".
+    Source of the forms: PostgreSQL manual, "Lexical Structure". A backslash in a plain
+    literal means itself: standard_conforming_strings has been on since 9.1.
     """
-    return _SQL_LITERAL.sub(lambda found: found[0] if found.lastgroup in _KEPT else "?", statement)
+    parts: list[str] = []
+    read = 0
+    while found := _SQL_TOKEN.search(statement, read):
+        parts += [statement[read : found.start()], found[0] if found.lastgroup in _KEPT else "?"]
+        read = _end_of_comment(statement, found.end()) if found.lastgroup == "nested" else found.end()
+    return "".join((*parts, statement[read:]))
+
+
+def _end_of_comment(statement: str, read: int) -> int:
+    """Return where the comment that is open at `read` ends: comments nest in PostgreSQL."""
+    depth = 1
+    for edge in _COMMENT_EDGE.finditer(statement, read):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(statement)
 
 
 class Masks(Struct, frozen=True, kw_only=True):
@@ -66,15 +87,23 @@ class Masks(Struct, frozen=True, kw_only=True):
 def masks(
     credentials: Iterable[str], *, public: Iterable[str] = (), patterns: Iterable[str] = (), show_literals: bool = False
 ) -> Masks:
-    """Make masks from credentials, also in their URL-encoded and base64 forms, longest first.
+    """Make masks from credentials, also as URLs, base64 and JSON write them, longest first.
 
     A credential that equals a `public` word of its target (the user, the database) cannot be
     told from it and is left out; so is one shorter than four characters.
     """
     known = {word for word in credentials if len(word) >= _SHORTEST_GUARDED} - set(public)
-    forms = {form for word in known for form in (word, quote(word, safe=""), b64encode(word.encode()).decode())}
+    forms = {form for word in known for form in _forms(word)}
     ordered = tuple(sorted(forms, key=lambda form: (-len(form), form)))
     return Masks(words=ordered, patterns=tuple(patterns), show_literals=show_literals)
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """Return a credential as it stands in a line, a URL, a header, a JSON string and a report."""
+    raw = word.encode("utf-8", "surrogateescape")
+    encoded = b64encode(raw).decode().rstrip("=")  # without what a decoder does not need
+    in_json = msgspec.json.encode(raw.decode("utf-8", "replace")).decode()[1:-1]
+    return word, quote(raw, safe=""), encoded, encoded.translate(_URL_SAFE), in_json, visible(word)
 
 
 S = TypeVar("S", bound=Struct)

@@ -11,7 +11,7 @@ from typing import Final
 
 _SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e", "\x00": "\\0"}
 _SURROGATE_LOW, _SURROGATE_HIGH = 0xDC80, 0xDCFF  # what "surrogateescape" makes of undecodable bytes
-_BYTE_MAX, _BMP_MAX = 0xFF, 0xFFFF
+_ASCII_MAX, _BMP_MAX = 0x7F, 0xFFFF
 
 
 def visible(text: str) -> str:
@@ -32,7 +32,7 @@ def _escape(char: str) -> str:
         return _SHORT_ESCAPES[char]
     if _SURROGATE_LOW <= code <= _SURROGATE_HIGH:
         return f"\\x{code - 0xDC00:02x}"
-    if code <= _BYTE_MAX:
+    if code <= _ASCII_MAX:  # from 80 on \xNN is a byte that was not UTF-8, \u00NN a character that was
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code <= _BMP_MAX else f"\\U{code:08x}"
 

@@ -25,10 +25,10 @@ def code_span(text: ServerText | str) -> str:
     table it would end the cell even inside a code span.
     """
     inside = (text.visible if isinstance(text, ServerText) else visible(text)).replace("|", "\\u007c")
-    if not inside.strip():
-        inside = inside or "(empty)"
+    inside = inside or "(empty)"
     fence = "`" * (1 + max((len(run) for run in _RUNS.findall(inside)), default=0))
-    pad = " " if inside.startswith(("`", " ")) or inside.endswith(("`", " ")) else ""
+    edges = inside.strip(" ") and (inside[0] in "` " or inside[-1] in "` ")  # of blanks alone nothing is stripped
+    pad = " " if edges else ""
     return f"{fence}{pad}{inside}{pad}{fence}"
 
 

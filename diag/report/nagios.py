@@ -5,6 +5,7 @@ Source: Monitoring Plugins Development Guidelines, "Plugin Output for Nagios", "
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -18,6 +19,7 @@ _WORDS: Final = {
     Verdict.CRITICAL: "CRITICAL",
     Verdict.UNKNOWN: "UNKNOWN",
 }
+_LABEL: Final = re.compile("[=|']")
 _UNITS: Final = {"s": "s", "bytes": "B"}
 
 
@@ -28,8 +30,13 @@ def nagios(report: Report) -> str:
     words = f"DIAG {report.command} {_WORDS[report.verdict]} - {said}".replace("|", "/").replace("\n", " ")
     measured = report.findings[0].evidence if report.findings else ()
     perfdata = [
-        f"'{re.sub(r'[=|]', '_', one.name.replace(chr(39), ''))}'={one.value.value:g}{_UNITS.get(one.value.unit, '')}"
+        f"'{_LABEL.sub('_', one.name)}'={_plain(one.value.value)}{_UNITS.get(one.value.unit, '')}"
         for one in measured
-        if isinstance(one.value, Quantity)
+        if isinstance(one.value, Quantity) and math.isfinite(one.value.value)
     ]
     return f"{words} | {' '.join(perfdata)}" if perfdata else words
+
+
+def _plain(value: float) -> str:
+    """Write digits, sign and point only: the guidelines allow no exponent."""
+    return f"{value:.6f}".rstrip("0").rstrip(".")

@@ -62,9 +62,9 @@ class EvidenceWriter:
         self.path = path
         self._force = force
         self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        if path.exists() and not force:
-            raise _overwrite(path)
         try:
+            if path.exists() and not force:
+                raise _overwrite(path)
             os.close(os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
             self._database = sqlite3.connect(self._temporary, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = OFF")
@@ -135,8 +135,20 @@ class Evidence:
         """Open `path` hardened, and check that it is what it says it is."""
         self.path = path
         self._shown = visible(str(path))
-        if not path.is_file():
+        with self._explained():
+            self._look_at(path)
+        self._ends = time.monotonic() + _OPEN_S
+        with self._explained():
+            self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+            self._harden()
+            self.manifest = self._verified()
+
+    def _look_at(self, path: Path) -> None:
+        if not path.exists():
             message = f"there is no evidence file {self._shown}"
+            raise EvidenceError(message)
+        if not path.is_file():
+            message = f"{self._shown} is not a file"
             raise EvidenceError(message)
         if path.stat().st_size > _MOST_FILE_BYTES:
             message = f"{self._shown} is larger than {_MOST_FILE_BYTES // 2**20} MiB"
@@ -144,11 +156,6 @@ class Evidence:
         if path.stat().st_size == 0:
             message = f"{self._shown} is empty"
             raise EvidenceError(message)
-        self._ends = time.monotonic() + _OPEN_S
-        with self._explained():
-            self._database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-            self._harden()
-            self.manifest = self._verified()
 
     def _harden(self) -> None:
         database = self._database
