@@ -37,7 +37,7 @@ def show(
 @app.command()
 def sample() -> int:
     """Print a commented configuration file to start from."""
-    from diag.config import SAMPLE
+    from diag import places
 
-    typer.echo(SAMPLE, nl=False)
+    typer.echo((places.templates() / "config.sample.toml").read_text(), nl=False)
     return 0

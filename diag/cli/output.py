@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -16,8 +17,10 @@ from diag.text import visible
 
 FORMATS: Final = ("text", "markdown", "json", "nagios")
 _MACHINE: Final = ("json", "nagios")
+_FORMAT_FLAG: Final = re.compile(r"(?:--format(?:=|\Z)|-[qv]*f)(.*)", re.DOTALL)
 _BY_NAME: Final = {".md": "markdown", ".json": "json", ".txt": "text"}
 _FAIL_ON: Final = ("warning", "critical", "never")
+_WIDEST: Final = 120
 _COLOURS: Final = ("auto", "always", "never")
 
 
@@ -31,11 +34,11 @@ def settled_format(asked: str, output: str) -> str:
 
 def format_in(words: list[str]) -> str:
     """Find a machine format in a command line that could not be parsed; empty when there is none."""
-    for place, word in enumerate(words):
-        for flag in ("--format", "-f"):
-            value = words[place + 1] if word == flag and place + 1 < len(words) else word.removeprefix(f"{flag}=")
-            if value != word and value in _MACHINE:
-                return value
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        found = _FORMAT_FLAG.fullmatch(word)
+        value = (found[1] or after) if found else ""
+        if value in _MACHINE:
+            return value
     return ""
 
 
@@ -66,8 +69,11 @@ def render(report: Report, asked: str, *, colour: bool = False, quiet: bool = Fa
 
 
 def _width() -> int:
+    asked = os.environ.get("COLUMNS", "")  # POSIX: the width a person prefers
+    if asked.isdecimal() and int(asked):
+        return min(_WIDEST, int(asked))
     try:
-        return min(120, os.get_terminal_size(sys.stdout.fileno()).columns)
+        return min(_WIDEST, os.get_terminal_size(sys.stdout.fileno()).columns)
     except (OSError, ValueError):
         return 80
 
@@ -92,13 +98,14 @@ def put(text: str, output: str, masks: Masks) -> None:
             sys.stdout.buffer.flush()
         return
     path = Path(output)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
         with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "wb") as opened:
             opened.write(text.encode("utf-8", "backslashreplace"))
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         message = f"{visible(output)} cannot be written: {error.strerror}"
         raise UsageError(message) from error
 

@@ -36,6 +36,7 @@ _SCHEMA = (
     ),
 )
 _CODEC = "json+zlib"
+_COUNT = "readings"  # in the manifest: how many there are, so that a lost one is missed
 _ZLIB_LEVEL = 6
 _MOST_FILE_BYTES = 512 * 1024 * 1024
 _MOST_BODY_BYTES = 64 * 1024 * 1024  # a reading of 100,000 partitions is about 12 MB
@@ -61,7 +62,8 @@ class EvidenceWriter:
         """Start a file. Raises `EvidenceError` when it would overwrite one or cannot be made."""
         self.path = path
         self._force = force
-        self._temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
+        self._count = 0
         try:
             if path.exists() and not force:
                 raise _overwrite(path)
@@ -90,6 +92,7 @@ class EvidenceWriter:
             )
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        self._count += 1
 
     def __enter__(self) -> Self:
         """Nothing to open: the file exists from the start."""
@@ -102,6 +105,7 @@ class EvidenceWriter:
             self._temporary.unlink(missing_ok=True)
             return
         try:
+            self._database.execute(f"INSERT INTO manifest VALUES ('{_COUNT}', ?)", (str(self._count),))
             self._database.execute("COMMIT")
             self._database.close()
             if self.path.exists() and not self._force:  # it may have appeared while we were looking
@@ -112,7 +116,8 @@ class EvidenceWriter:
             raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> EvidenceError:
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
         return EvidenceError(f"the evidence file {visible(str(self.path))} cannot be written: {visible(str(error))}")
 
 
@@ -183,14 +188,23 @@ class Evidence:
         if rows > _MOST_ROWS:
             message = f"{self._shown} has more than {_MOST_ROWS} readings"
             raise EvidenceError(message)
-        return dict(database.execute("SELECT name, value FROM manifest LIMIT 100").fetchall())
+        return {str(name): str(value) for name, value in database.execute("SELECT name, value FROM manifest LIMIT 100")}
 
     def readings(self) -> Iterator[Reading]:
         """Yield the readings in the order they were taken; a damaged one is marked and has no body."""
         columns = "taken_at, source, type, codec, length_bytes, checksum, body"
         with self._explained():
-            for row in self._database.execute(f"SELECT {columns} FROM reading ORDER BY id"):  # noqa: S608  constant
+            count, last = 0, None
+            for number, *row in self._database.execute(f"SELECT id, {columns} FROM reading ORDER BY id"):  # noqa: S608  constant
+                if last is not None and number <= last:
+                    message = f"{self._shown} is damaged: its readings are out of order"
+                    raise EvidenceError(message)
+                count, last = count + 1, number
                 yield _reading(*row)
+            written = self.manifest.get(_COUNT, str(count))  # files made before 0.1.0 do not say
+            if written != str(count):
+                message = f"{self._shown} is damaged: it holds {count} readings, {visible(written)} were written"
+                raise EvidenceError(message)
 
     def __enter__(self) -> Self:
         """Return the open file."""
@@ -218,6 +232,9 @@ class Evidence:
 def _reading(  # noqa: PLR0913  the columns of one row
     taken_at: str, source: str, type_: str, codec: str, length_bytes: int, checksum: bytes, packed: bytes
 ) -> Reading:
+    kinds = [type(value) for value in (taken_at, source, type_, codec, length_bytes, checksum, packed)]
+    if kinds != [str, str, str, str, int, bytes, bytes]:  # one flipped bit in a row's header makes text of a blob
+        return Reading(taken_at="", source=source if type(source) is str else "", type="", body=b"", damaged=True)
     body = _unpacked(packed, length_bytes) if codec == _CODEC else None
     whole = body is not None and _checksum(taken_at, source, type_, packed) == checksum
     return Reading(

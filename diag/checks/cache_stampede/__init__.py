@@ -4,7 +4,7 @@ from diag.analysis.expiry import cluster_rows
 from diag.snapshots.base import Window
 from diag.snapshots.redis import RedisExpiry
 
-_WINDOW_S = 5.0  # half of the 10 s storm that incident 3 saw
+_WINDOW_S = 5.0  # half of a miss storm of 10 s, the shortest that people called us for
 
 
 def _expiry(window: Window[RedisExpiry]) -> dict[str, object]:

@@ -5,7 +5,7 @@ all keys with one time to live makes such a cliff hours before it is felt.
 
 Facts    a random sample of keys and their times to live; DBSIZE
 Units    s = seconds after the sample; keys are scaled from the sample, with a 95 % interval
-Source   scan statistic, Chernoff bound (see analysis/expiry.py); Wilson 1927; incident 3
+Source   scan statistic, Chernoff bound (see analysis/expiry.py); Wilson 1927
 Blind    one hot key is invisible to a sample; whether anybody reads the keys is not seen here
 """
 
@@ -23,7 +23,7 @@ from diag.snapshots.redis import RedisExpiry
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a window of expiries a cliff."""
 
-    window_s: float = 5.0  # half of the 10 s storm that incident 3 saw
+    window_s: float = 5.0  # half of a miss storm of 10 s, the shortest that people called us for
     log_chance: float = -6.9  # ln 0.001: one false alarm in a thousand quiet looks
     burst_factor: float = 5.0  # a family whose every window is full (short TTL) stays near 1
     keys: int = 500  # below this, one query a key is a second of work for a small database
@@ -53,9 +53,11 @@ def judge(sample: RedisExpiry, limits: Limits) -> Iterator[Finding]:
                 at=at,
             ),
             evidence=(
-                Evidence(name="keys in the cliff", value=Quantity(keys, "keys"), source="sample x DBSIZE"),
+                Evidence(name="keys", value=Quantity(keys, "keys"), source="sample x DBSIZE"),
                 Evidence(name="at least", value=Quantity(least, "keys"), source="95 % interval"),
                 Evidence(name="at most", value=Quantity(most, "keys"), source="95 % interval"),
+                Evidence(name="expires at", value=at, source="PEXPIRETIME"),
+                Evidence(name="width", value=Quantity(cliff.width_s, "s"), source="PEXPIRETIME"),
                 Evidence(
                     name="share of the family",
                     value=Quantity(cliff.sampled_keys / cliff.family_keys, "ratio"),

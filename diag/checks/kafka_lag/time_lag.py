@@ -23,7 +23,7 @@ from diag.snapshots.kafka import KafkaLag
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How late is late."""
 
-    warning_s: float = 30.0  # what incident 4 chose to alert on after living through it
+    warning_s: float = 30.0  # later than this, a fraud check or a notification is late for the person waiting
     critical_s: float = 300.0  # five minutes late: notifications and fraud checks have lost their point
 
 
