@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -9,6 +10,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 
 from diag.config import KafkaTarget
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable
+from diag.lab import process
+from diag.lab.kafka_files import class_path, java, kafka_jars
 from diag.lab.kafka_lag import _traffic
 from diag.snapshots.base import Scope
 from diag.sources import kafka as source
@@ -94,20 +97,37 @@ def test_only_reading_requests_cross_the_wire(traffic, monkeypatch):
     assert len(sent) <= 9, "a fixed number of requests for one broker, whatever the number of groups"
 
 
-def test_a_kip_848_group_does_not_look_dead(kafka):
+@pytest.fixture
+def modern_group(kafka, tmp_path):
+    """A group of the KIP-848 protocol with one member: Kafka's own console consumer, as kafka-python has none."""
     topic, group = _traffic.fresh("shipments"), _traffic.fresh("modern")
     _traffic.fill(kafka.bootstrap_servers, topic, 30, oldest_s=60)
-    consumer = KafkaConsumer(
-        topic, bootstrap_servers=kafka.bootstrap_servers, group_id=group, group_protocol="consumer",
-        auto_offset_reset="earliest", enable_auto_commit=False,
-    ) if "group_protocol" in KafkaConsumer.DEFAULT_CONFIG else None  # fmt: skip
-    if consumer is None:
-        _traffic.forget_topic(kafka.bootstrap_servers, topic)
-        pytest.skip("this kafka-python has no KIP-848 consumer to make such a group with")
-    _traffic.read_some(consumer, 30)
-    (seen,) = look(kafka.bootstrap_servers, scope=Scope(groups=(group,))).groups
-    consumer.close()
-    assert (seen.protocol, seen.state) == ("consumer", "Stable")
+    argv = [
+        java().program,
+        "-Xmx64m",
+        "-cp",
+        class_path(kafka_jars()),
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    ]
+    argv += ["--bootstrap-server", kafka.bootstrap_servers, "--topic", topic, "--group", group, "--from-beginning"]
+    for setting in ("group.protocol=consumer", "auto.commit.interval.ms=100"):
+        argv += ["--command-property", setting]
+    pid = process.spawn(argv, log=tmp_path / "consumer.log")
+    yield kafka.bootstrap_servers, group, tmp_path / "consumer.log"
+    process.stop(pid, signal.SIGTERM)
+    _traffic.forget(kafka.bootstrap_servers, topic, group)
+
+
+def test_a_kip_848_group_does_not_look_dead(modern_group):
+    brokers, group, log = modern_group
+
+    def seen():
+        return look(brokers, scope=Scope(groups=(group,)))
+
+    assert process.wait_until(lambda: sum(commit.offset for commit in seen().commits) == 30, 40.0), log.read_text()
+    facts = seen()
+    assert [(one.protocol, one.state) for one in facts.groups] == [("consumer", "Stable")]
+    assert [gap.fact for gap in facts.gaps] == ["members"], "that its members were not asked for is said"
 
 
 def test_right_and_wrong_passwords(private_kafka):

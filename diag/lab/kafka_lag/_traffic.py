@@ -61,10 +61,3 @@ def forget(bootstrap_servers: str, topic: str, group: str) -> None:
     admin.delete_groups([group])
     admin.delete_topics([topic])
     admin.close()
-
-
-def forget_topic(bootstrap_servers: str, topic: str) -> None:
-    """Remove a topic."""
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    admin.delete_topics([topic])
-    admin.close()
