@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,14 @@ def command(name: str, diagnostic: Diagnostic) -> Any:
 
 def _run(name: str, options: dict[str, Any]) -> int:
     """Look once, or again and again with --watch; return the exit code."""
-    from diag.cli.output import exit_code, put, render, settled_format, wants_colour
+    from diag.cli.output import exit_code, put, render, settled_fail_on, settled_format, wants_colour
     from diag.errors import UsageError
 
+    fail_on = settled_fail_on(options["fail_on"])
+    for flag in ("deadline", "interval", "watch"):
+        if math.isnan(options[flag]):  # it is in every range
+            message = f"--{flag} nan is no number of seconds"
+            raise UsageError(message)
     asked = settled_format(options["format_"], options["output"])
     colour = wants_colour(options["color"], options["output"])
     if options["watch"] and (options["save"] or options["from_"]):
@@ -49,10 +55,10 @@ def _run(name: str, options: dict[str, Any]) -> int:
     while True:
         started = time.monotonic()
         report, masks, interrupted = _diagnosed(plan, options)
-        code = exit_code(report, fail_on=options["fail_on"], asked=asked, interrupted=interrupted)
+        code = exit_code(report, fail_on=fail_on, asked=asked, interrupted=interrupted)
         text = render(report, asked, colour=colour, quiet=options["quiet"], verbose=options["verbose"])
-        put(text, options["output"], masks)
-        if not options["watch"] or interrupted:
+        read = put(text, options["output"], masks)
+        if not options["watch"] or interrupted or not read:
             return code
         time.sleep(max(0.0, options["watch"] - (time.monotonic() - started)))
 

@@ -89,14 +89,19 @@ def wants_colour(asked: str, output: str) -> bool:
     return not plain and not output and sys.stdout.isatty()
 
 
-def put(text: str, output: str, masks: Masks) -> None:
-    """Write to stdout, or to a file that is replaced whole. Raises `SecretLeakError` before anything is written."""
+def put(text: str, output: str, masks: Masks) -> bool:
+    """Write to stdout, or to a file that is replaced whole; return False when the reader has gone away.
+
+    Raises `SecretLeakError` before anything is written.
+    """
     refuse_secrets(text, masks)
     if not output:
-        with contextlib.suppress(BrokenPipeError):
+        try:
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.buffer.flush()
-        return
+        except BrokenPipeError:
+            return False
+        return True
     path = Path(output)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
     try:
@@ -108,13 +113,19 @@ def put(text: str, output: str, masks: Masks) -> None:
             temporary.unlink()
         message = f"{visible(output)} cannot be written: {error.strerror}"
         raise UsageError(message) from error
+    return True
+
+
+def settled_fail_on(asked: str) -> str:
+    """Return what exits 1 or 2. Raises `UsageError`: before any server is asked."""
+    if asked not in _FAIL_ON:
+        message = f"--fail-on {visible(asked)!r} is none of {', '.join(_FAIL_ON)}"
+        raise UsageError(message)
+    return asked
 
 
 def exit_code(report: Report, *, fail_on: str, asked: str, interrupted: bool = False) -> int:
-    """Return the exit code: the verdict's, unless nobody answered or the run was interrupted. Raises `UsageError`."""
-    if fail_on not in _FAIL_ON:
-        message = f"--fail-on {visible(fail_on)!r} is none of {', '.join(_FAIL_ON)}"
-        raise UsageError(message)
+    """Return the exit code: the verdict's, unless nobody answered or the run was interrupted."""
     code = _verdict_code(report, fail_on)
     if interrupted:
         code = ExitCode.INTERRUPTED

@@ -29,6 +29,7 @@ from diag.snapshots.base import Gap, Target
 from diag.text import ServerText
 
 _MOST_ROWS = 10  # of a table; the JSON has them all
+_MOST_GAPS = 12
 _LONGEST_CELL = 60
 _UNITS = {"_s": "s", "_bytes": "bytes", "_ratio": "ratio"}
 
@@ -102,7 +103,7 @@ def page(report: Report, server_text: ShowServerText) -> Page:
         unknown=_outcomes(outcomes, Outcome.UNKNOWN, server_text),
         skipped=_outcomes(outcomes, Outcome.SKIPPED, server_text),
         clear=tuple(outcome.check for outcome in outcomes if outcome.outcome is Outcome.CLEAR),
-        gaps=tuple(_gap(gap, server_text) for gap in report.gaps),
+        gaps=_gaps(report, server_text),
         tables=tuple(
             _table(name, rows, report.columns[name], server_text)
             for name, rows in report.facts.items()
@@ -185,6 +186,12 @@ def _outcomes(outcomes: tuple[CheckOutcome, ...], wanted: Outcome, server_text: 
         for outcome in outcomes
         if outcome.outcome is wanted
     )
+
+
+def _gaps(report: Report, server_text: ShowServerText) -> tuple[tuple[str, str, str], ...]:
+    rows = tuple(_gap(gap, server_text) for gap in report.gaps[:_MOST_GAPS])
+    left_out = len(report.gaps) - len(rows)
+    return (*rows, ("and more", f"{left_out} further gaps; --format json has them all", "")) if left_out else rows
 
 
 def _gap(gap: Gap, server_text: ShowServerText) -> tuple[str, str, str]:

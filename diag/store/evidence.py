@@ -105,7 +105,7 @@ class EvidenceWriter:
             self._temporary.unlink(missing_ok=True)
             return
         try:
-            self._database.execute(f"INSERT INTO manifest VALUES ('{_COUNT}', ?)", (str(self._count),))
+            self._database.execute("INSERT INTO manifest VALUES (?, ?)", (_COUNT, str(self._count)))
             self._database.execute("COMMIT")
             self._database.close()
             if self.path.exists() and not self._force:  # it may have appeared while we were looking
@@ -118,7 +118,8 @@ class EvidenceWriter:
     def _failed(self, error: Exception) -> EvidenceError:
         with contextlib.suppress(OSError):
             self._temporary.unlink()
-        return EvidenceError(f"the evidence file {visible(str(self.path))} cannot be written: {visible(str(error))}")
+        said = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        return EvidenceError(f"the evidence file {visible(str(self.path))} cannot be written: {visible(said)}")
 
 
 def _overwrite(path: Path) -> EvidenceError:

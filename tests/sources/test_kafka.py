@@ -7,6 +7,7 @@ import time
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from diag.config import KafkaTarget
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable
@@ -154,6 +155,66 @@ def test_client_properties_of_kafkas_own_tools_are_understood(private_kafka, tmp
         '  username="oncall" password="right-canary";\n'
     )
     assert look(server.sasl_bootstrap_servers, client_properties=str(file)).cluster_id.raw
+
+
+@pytest.fixture
+def guarded(private_kafka):
+    """A broker with the real authoriser: everything for the lab, nothing for `oncall`."""
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+    }
+    server = private_kafka(users={"oncall": "right-canary"}, properties=rules)
+    _traffic.fill(server.bootstrap_servers, "payments", 60, oldest_s=60)
+    consumer = _traffic.reader(server.bootstrap_servers, "payments", "fraud")
+    _traffic.read_some(consumer, 30)
+    consumer.close()
+    as_oncall = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+    as_oncall |= {"username": "oncall", "password": "right-canary"}
+    return server, as_oncall
+
+
+def grant(server, resource: ResourceType, name: str, right: ACLOperation) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=server.bootstrap_servers)
+    pattern = ResourcePattern(resource, name)
+    admin.create_acls([ACL("User:oncall", "*", right, ACLPermissionType.ALLOW, pattern)])
+    admin.close()
+
+
+def test_groups_that_may_not_be_described_are_not_taken_for_no_groups(guarded):
+    server, as_oncall = guarded
+    seen = look(server.sasl_bootstrap_servers, **as_oncall)
+    assert (seen.groups, [gap.fact for gap in seen.gaps]) == ((), ["groups"])
+    assert "grant Describe on the cluster" in seen.gaps[0].fix.raw
+
+
+def test_each_missing_right_costs_its_own_part_and_is_named(guarded):
+    server, as_oncall = guarded
+    rights = [
+        (ResourceType.CLUSTER, "kafka-cluster", ACLOperation.DESCRIBE, {("commits", "group fraud")}),
+        (ResourceType.GROUP, "fraud", ACLOperation.DESCRIBE, {("commits", "Describe on its topics")}),
+        (ResourceType.TOPIC, "payments", ACLOperation.DESCRIBE, {("record_times", "Read on topic payments")}),
+        (ResourceType.TOPIC, "payments", ACLOperation.READ, set()),
+    ]
+    for resource, name, right, lacking in rights:
+        grant(server, resource, name, right)
+
+        def lacks(wanted=lacking):
+            gaps = look(server.sasl_bootstrap_servers, **as_oncall).gaps
+            return all(any(g.fact == fact and words in g.fix.raw for g in gaps) for fact, words in wanted) and (
+                bool(gaps) or not wanted
+            )
+
+        assert process.wait_until(lacks, 10.0), look(server.sasl_bootstrap_servers, **as_oncall).gaps
+    seen = look(server.sasl_bootstrap_servers, **as_oncall)
+    assert seen.gaps == ()
+    assert sum(log.log_end_offset for log in seen.log_ends) == 60
+
+
+def test_a_group_that_is_not_there_is_named(traffic):
+    brokers, _, _, _ = traffic
+    gaps = look(brokers, scope=Scope(groups=("no-such-group",))).gaps
+    assert [(gap.fact, gap.what.raw) for gap in gaps] == [("groups", "group no-such-group")]
 
 
 BAD_ADDRESSES = {

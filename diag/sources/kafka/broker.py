@@ -49,8 +49,12 @@ class Broker:
         self.unanswered = 0
         self._heard = False
         self._protocol = KafkaProtocol(client_id=probe.client_name, receive_message_max_bytes=_MOST_ANSWER_BYTES)
+        if probe.require_tls and security.tls is None and not is_loopback(self.socket):
+            self.socket.close()  # before any password could be sent
+            message = "the context requires TLS and this target has none"
+            raise Denied(message, rung=Rung.TLS, fix="set security_protocol to SSL or SASL_SSL")
         probe.at(Rung.AUTH)
-        self.versions = BrokerVersionData(broker_version=(0, 10))
+        self.versions = BrokerVersionData(broker_version=(0, 10, 0))
         try:
             told = self._handshake(ApiVersionsRequest(version=0))
             keys = {api.api_key: (api.min_version, api.max_version) for api in told.api_keys}

@@ -17,16 +17,22 @@ from diag.text import ServerText, visible
 from diag.wire.probe import Probe
 
 _PORT = 9092
+_DESCRIBE = 8  # AclOperation.DESCRIBE
+_OPERATIONS_SINCE, _OPERATIONS_UNTIL = 8, 10  # Metadata versions that tell what this user may do to the cluster
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """Connections by broker id. `gaps` says which brokers could not be reached."""
+    """Connections by broker id. `gaps` says which brokers could not be reached.
+
+    `sees_every_group` is False when ListGroups leaves out, in silence, what this user may not describe.
+    """
 
     brokers: dict[int, Broker]
     probe: Probe
     target: Target
     gaps: list[Gap] = field(default_factory=list)
     cluster_id: str = ""
+    sees_every_group: bool = True
 
 
 @contextlib.contextmanager
@@ -39,14 +45,16 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     brokers: dict[int, Broker] = {}
     try:
         local = is_loopback(first.socket)
-        if probe.require_tls and how.tls is None and not local:
-            message = "the context requires TLS and this target has none"
-            raise Denied(message, rung=Rung.TLS, fix="set security_protocol to SSL or SASL_SSL")
-        answered = exchange(
-            {0: first}, {0: [MetadataRequest(topics=[], allow_auto_topic_creation=False, max_version=12)]}, probe
-        )[0]
+        who = MetadataRequest(
+            topics=[],
+            allow_auto_topic_creation=False,
+            include_cluster_authorized_operations=True,
+            max_version=_OPERATIONS_UNTIL,
+        )
+        answered = exchange({0: first}, {0: [who]}, probe)[0]
         if isinstance(answered, SourceError):
             raise answered
+        tells = (who.API_VERSION or 0) >= _OPERATIONS_SINCE
         gaps: list[Gap] = []
         for node in answered[0].brokers:
             brokers.update(_reach(node.node_id, node.host, node.port, first, probe, how, gaps))
@@ -58,6 +66,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             probe=probe,
             gaps=gaps,
             cluster_id=answered[0].cluster_id or "",
+            sees_every_group=not tells or _DESCRIBE in answered[0].authorized_operations,
             target=Target(
                 kind="kafka",
                 name=target.name,

@@ -5,10 +5,14 @@ Source: Kafka protocol guide, "Error Codes"; Kafka documentation, "Authorization
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
 from kafka.errors import for_code
 
 from diag.errors import Rung, SourceError
-from diag.snapshots.base import Gap
+from diag.snapshots.base import Gap, Scope
+from diag.snapshots.kafka import ConsumerGroup
 from diag.sources.kafka.cluster import Session
 from diag.text import ServerText, visible
 
@@ -58,3 +62,47 @@ def unread(fact: str, what: str, error: SourceError) -> Gap:
         fix=ServerText(error.fix),
         rung=error.rung,
     )
+
+
+def unseen_groups(session: Session, scope: Scope, seen: Sequence[ServerText]) -> Iterator[Gap]:
+    """Yield what ListGroups does not say: groups that were asked for and are not there, or may not be seen.
+
+    It leaves out, in silence, every group this user may not describe (KafkaApis, ListGroups). With
+    some groups in sight that is a remark; with none, nothing is known about groups at all.
+    """
+    for glob in scope.groups:
+        if not any(fnmatchcase(name.raw, glob) for name in seen):
+            yield _unseen("groups", f"group {glob}", "no group of that name is visible to this user", session)
+    if not session.sees_every_group:
+        what = "groups that this user may not describe"
+        yield _unseen("other_groups" if seen else "groups", what, "the broker leaves them out in silence", session)
+
+
+def groups_without_commits(
+    groups: Sequence[ConsumerGroup], committed: set[ServerText], known: Sequence[Gap]
+) -> Iterator[Gap]:
+    """Yield the groups that show no commit at all: OffsetFetch leaves out topics this user may not describe.
+
+    An empty group lives by its commits alone, so there they are hidden; a live one may not have
+    committed yet, which is a remark and no more.
+    """
+    refused_groups = {gap.what.raw for gap in known if gap.fact == "commits"}
+    for group in groups:
+        if group.group in committed or any(f"({group.group.raw})" in what for what in refused_groups):
+            continue
+        yield Gap(
+            source="kafka",
+            fact="commits" if group.state == "Empty" else "uncommitted",
+            what=ServerText(f"the commits of group {group.group.raw}"),
+            why=ServerText("none is visible; the broker leaves out topics that this user may not describe"),
+            fix=ServerText("if it does commit: grant Describe on its topics to the user diag connects as"),
+        )
+
+
+def _unseen(fact: str, what: str, why: str, session: Session) -> Gap:
+    fix = (
+        "check the name; or grant Describe on the group"
+        if session.sees_every_group
+        else ("grant Describe on the cluster to the user diag connects as, or on each group that matters")
+    )
+    return Gap(source="kafka", fact=fact, what=ServerText(what), why=ServerText(why), fix=ServerText(fix))

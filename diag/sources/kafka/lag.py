@@ -34,7 +34,7 @@ from diag.snapshots.kafka import (
 )
 from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
-from diag.sources.kafka.gaps import refused, unread
+from diag.sources.kafka.gaps import groups_without_commits, refused, unread, unseen_groups
 from diag.sources.kafka.record_times import with_record_times
 from diag.text import ServerText
 
@@ -52,8 +52,11 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     started = time.monotonic()
     gaps = list(session.gaps)
     listed = _listed(session, scope, gaps)
+    gaps += unseen_groups(session, scope, [group.group for groups in listed.values() for group in groups])
     commits = _committed(session, scope, listed, gaps)
     groups = _described(session, listed, gaps)
+    if not scope.topics:
+        gaps += groups_without_commits(groups, {commit.group for commit in commits}, gaps)
     leaders = _leaders(session, {commit.on.topic for commit in commits}, gaps)
     wanted = {commit.on for commit in commits} & leaders.keys()
     ends = _ends(session, {on: leaders[on] for on in wanted}, gaps)

@@ -144,6 +144,8 @@ def _first_at(records: bytes, offset: int) -> tuple[datetime, TimestampType] | N
         batches = MemoryRecords(records)
         while batches.has_next():
             batch = batches.next_batch()
+            if getattr(batch, "is_control_batch", False):  # a transaction marker is nothing to read
+                continue
             for record in batch:
                 if record.offset >= offset and record.timestamp is not None and record.timestamp >= 0:
                     appended = record.timestamp_type == _LOG_APPEND_TIME
