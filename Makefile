@@ -62,7 +62,8 @@ proof: $(VENV)/.test deps
 	$(BIN)/python -m pytest tests/proof -m proof --timeout 0 $(if $(SUITE),-k $(SUITE))
 
 bench: $(VENV)/.test
-	@$(BIN)/python -m venv --system-site-packages $(VENV)/peers 2>/dev/null; $(VENV)/peers/bin/pip install --quiet httpie==3.2.4
+	@[ -x $(VENV)/peers/bin/http ] || { $(PYTHON) -m venv $(VENV)/peers && \
+		$(VENV)/peers/bin/pip install --quiet --disable-pip-version-check httpie==3.2.4; }
 	$(BIN)/python tests/bench/start_up.py --peer $(VENV)/peers/bin/http
 
 lab: $(VENV)/.diag
