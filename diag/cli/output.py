@@ -95,7 +95,7 @@ def put(text: str, output: str, masks: Masks) -> bool:
     Raises `SecretLeakError` before anything is written.
     """
     refuse_secrets(text, masks)
-    if not output:
+    if output in ("", "-"):
         try:
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.buffer.flush()
