@@ -115,6 +115,18 @@ def test_a_holder_that_wants_more_goes_before_those_it_keeps_waiting():
     assert [wait.pid for wait in queue] == [2, 3]
 
 
+def test_a_reader_waits_for_the_migration_and_not_for_the_other_reader():
+    facts = pg_locks(
+        lock(LockMode.ACCESS_SHARE, pid=1),
+        lock(LockMode.ACCESS_EXCLUSIVE, pid=2, waited_s=9.0),
+        lock(LockMode.ACCESS_SHARE, pid=3, waited_s=5.0),
+    )
+    graph = LockGraph(facts)
+    assert graph.blocker(graph.waits[2]) == (1, "hard")
+    assert graph.blocker(graph.waits[3]) == (2, "soft")
+    assert [(row.pid, row.kind, row.blocked_by) for row in wait_rows(facts)] == [(2, "hard", (1,)), (3, "soft", (2,))]
+
+
 def test_parallel_workers_are_their_leader():
     facts = pg_locks(
         lock(LockMode.ACCESS_EXCLUSIVE, pid=1),

@@ -30,6 +30,10 @@ WORLDS = {
         redis_expiry(family("rate:{n}", *spread(5_000, over_s=60)), total_keys=10**6),
         [],
     ),
+    "a mild bump in a busy family is no cliff": (
+        redis_expiry(family("rate:{n}", *spread(5_000, over_s=60), *cliff(400, at_s=30)), total_keys=10**6),
+        [],
+    ),
     "one key short of the limit": (redis_expiry(family("product:{n}", *cliff(499))), []),
     "at the limit": (redis_expiry(family("product:{n}", *cliff(500))), [(Severity.WARNING, 500)]),
     "one short of critical": (redis_expiry(family("product:{n}", *cliff(9_999))), [(Severity.WARNING, 9_999)]),
