@@ -83,6 +83,12 @@ def _connect(
     raise explain_connect(refusal, where) from refusal
 
 
+def is_loopback(connected: socket.socket) -> bool:
+    """Return True when the other end of a connected socket is on this machine."""
+    address = str(connected.getpeername()[0])
+    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
+
+
 def explain_connect(error: OSError | None, where: str) -> Unreachable:
     """Say why a TCP connection could not be made."""
     if isinstance(error, ConnectionRefusedError):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import selectors
-import socket
 import ssl
 import struct
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
 from diag.sources.kafka.security import Security
 from diag.text import visible
-from diag.wire.dial import dial
+from diag.wire.dial import dial, is_loopback
 from diag.wire.greeting import looks_like
 from diag.wire.probe import Probe
 
@@ -189,9 +188,3 @@ def _gather(broker: Broker, node: int, answers: Answers, ready: selectors.BaseSe
         return
     if broker.unanswered == 0:
         ready.unregister(broker.socket)
-
-
-def is_loopback(connected: socket.socket) -> bool:
-    """Return True when the other end is on this machine."""
-    address = str(connected.getpeername()[0])
-    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")

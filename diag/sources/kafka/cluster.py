@@ -11,9 +11,10 @@ from msgspec import Struct, field
 from diag import config
 from diag.errors import Denied, Rung, SourceError, Unreachable
 from diag.snapshots.base import Gap, Target
-from diag.sources.kafka.broker import Broker, exchange, is_loopback
+from diag.sources.kafka.broker import Broker, exchange
 from diag.sources.kafka.security import Security, security
 from diag.text import ServerText, visible
+from diag.wire.dial import is_loopback
 from diag.wire.probe import Probe
 
 _PORT = 9092

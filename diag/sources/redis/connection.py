@@ -24,7 +24,7 @@ from diag import config
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
 from diag.snapshots.base import Target
 from diag.text import ServerText, visible
-from diag.wire.dial import Tls, dial
+from diag.wire.dial import Tls, dial, is_loopback
 from diag.wire.greeting import looks_like
 from diag.wire.probe import Probe
 
@@ -71,7 +71,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     if target.sentinel_master:
         host, port = _ask_sentinel(target, host, port, probe, tls)
     connected = dial(host, port, probe, tls)
-    local = _is_local(connected)
+    local = is_loopback(connected)
     if probe.require_tls and tls is None and not local:
         connected.close()
         raise Denied("the context requires TLS and this target has none", rung=Rung.TLS, fix="use rediss://")
@@ -102,11 +102,6 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
 
 def _tls(target: config.RedisTarget) -> Tls:
     return Tls(ca_file=target.ca_file, cert_file=target.cert_file, key_file=target.key_file, verify=target.tls_verify)
-
-
-def _is_local(connected: socket.socket) -> bool:
-    address = str(connected.getpeername()[0])
-    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
 
 
 def _ask_sentinel(target: config.RedisTarget, host: str, port: int, probe: Probe, tls: Tls | None) -> tuple[str, int]:
