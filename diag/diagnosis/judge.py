@@ -101,13 +101,19 @@ def judge_check(
     ]
     if found:
         return found, ended(Outcome.FOUND)
-    for need in planned.needs:
-        newest = frames[target, need.type][-1]
-        for fact in planned.check.needs:
-            gap = newest.lacks(fact)
-            if gap:
-                return [], ended(Outcome.UNKNOWN, _because(gap))
-    return [], ended(Outcome.CLEAR)
+    missing = _missing(planned, target, frames, lost)
+    return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+
+
+def _missing(planned: Planned, target: str, frames: Frames, lost: Sequence[tuple[str, Gap]]) -> Gap | None:
+    """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off half-way."""
+    kinds = {need.kind for need in planned.needs}
+    for name, gap in lost:
+        if name == target and gap.source in kinds:
+            return gap
+    newest = [frames[target, need.type][-1] for need in planned.needs]
+    found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)
+    return next((gap for gap in found if gap), None)
 
 
 def _facts(planned: Planned, target: str, frames: Frames) -> Any:

@@ -77,7 +77,7 @@ def _ruled_out(lag: TopicLag) -> tuple[Phrase, ...]:
 CHECK = Check(
     title="Time lag over the limit",
     facts=Window[KafkaLag],
-    needs=("commits", "record_times"),
+    needs=("groups", "commits", "log_ends", "record_times"),
     limits=Limits(),
     judge=judge,
 )

@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from kafka.errors import KafkaError
 from kafka.protocol.admin.groups import DescribeGroupsRequest, ListGroupsRequest
 from kafka.protocol.consumer.group import OffsetFetchRequest
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.protocol.consumer.offsets import ListOffsetsRequest, OffsetSpec
 from kafka.protocol.metadata import MetadataRequest
 
-from diag.errors import SourceError
+from diag.errors import Rung, SourceError, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.kafka import (
     CommittedOffset,
@@ -112,7 +113,13 @@ def _matches(name: str, globs: tuple[str, ...]) -> bool:
 
 
 def _committed(session: Session, scope: Scope, listed: Coordinated, gaps: list[Gap]) -> tuple[CommittedOffset, ...]:
-    requests = {node: _offset_fetches(session, node, groups) for node, groups in listed.items() if groups}
+    requests: dict[int, list[Message]] = {}
+    for node, groups in listed.items():
+        try:
+            requests[node] = _offset_fetches(session, node, groups) if groups else []
+        except KafkaError:
+            why = Unreadable("the broker speaks no version of OffsetFetch that diag does", rung=Rung.QUERY)
+            gaps.append(unread("commits", f"the commits of the groups of broker {node}", why))
     commits: list[CommittedOffset] = []
     for node, place, answer in _ask(session, requests, gaps, "commits", "the commits of the groups"):
         if answer.groups:

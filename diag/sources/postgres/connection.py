@@ -25,6 +25,7 @@ from psycopg.rows import dict_row
 from diag import config
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
 from diag.snapshots.base import Target, from_wire
+from diag.sources.postgres.addresses import addressed
 from diag.text import ServerText, visible
 from diag.wire.probe import Probe
 
@@ -64,7 +65,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     """Open one connection. Raises a `SourceError` that names the rung."""
     assert isinstance(target, config.PostgresTarget)
     wanted = _parameters(target, probe)
-    pgconn = _climb(make_conninfo("", **wanted), probe)
+    pgconn = _climb(make_conninfo("", **addressed(wanted, probe)), probe)
     probe.watch(pgconn.socket)
     probe.secrets.add(pgconn.password.decode(errors="replace"))
     connection = psycopg.Connection(pgconn, row_factory=dict_row)
@@ -109,20 +110,18 @@ def _parameters(target: config.PostgresTarget, probe: Probe) -> dict[str, Any]:
 
 def _climb(conninfo: str, probe: Probe) -> pq.abc.PGconn:
     """Connect step by step, noting the rung; libpq itself tries the hosts and addresses in turn."""
-    probe.at(Rung.RESOLVE)
+    probe.at(Rung.CONNECT)
     probe.requests += 1
-    pgconn = pq.PGconn.connect_start(conninfo.encode())  # resolves the name, and may block in it
-    probe.at(Rung.RESOLVE)
-    while pgconn.status != pq.ConnStatus.BAD:
+    pgconn = pq.PGconn.connect_start(conninfo.encode())
+    polled = pq.PollingStatus.WRITING  # the manual: wait as if this had been the last answer
+    while pgconn.status != pq.ConnStatus.BAD and polled != pq.PollingStatus.FAILED:
         probe.rung = _STATES.get(pq.ConnStatus(pgconn.status), probe.rung)
-        polled = pgconn.connect_poll()
-        if polled == pq.PollingStatus.OK:
-            return pgconn
-        if polled == pq.PollingStatus.FAILED:
-            break
         if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=probe.deadline.remaining_s):
             pgconn.finish()
             raise probe.too_slow()
+        polled = pq.PollingStatus(pgconn.connect_poll())
+        if polled == pq.PollingStatus.OK:
+            return pgconn
     said = pgconn.get_error_message()
     pgconn.finish()
     raise _explain_connect(said, probe.rung)
@@ -136,17 +135,12 @@ def _ready(fileno: int, *, writing: bool, wait_s: float) -> bool:
 
 def _explain_connect(said: str, rung: Rung) -> SourceError:
     words = visible("; ".join(line.strip() for line in said.splitlines() if "Is the server running" not in line))
-    if "could not translate host name" in said:
-        fix = "check the spelling and this machine's DNS: getent hosts NAME"
-        return Unreachable(words, rung=Rung.RESOLVE, fix=fix)
     if any(sign in said for sign in _NOT_POSTGRES):
         return Unreachable(f"this does not answer like PostgreSQL: {words}", rung=Rung.DECODE, fix="check the port")
     if rung in (Rung.AUTH, Rung.AUTHORISE) and "FATAL" in said:
         return Denied(words, rung=rung, fix="check user, password, database and pg_hba.conf")
     if rung is Rung.TLS or "SSL" in said:
         return Unreachable(words, rung=Rung.TLS, fix="check sslmode and sslrootcert against what the server offers")
-    if rung is Rung.RESOLVE:
-        rung = Rung.CONNECT
     return Unreachable(words, rung=rung, fix="check host and port, and that the server is running")
 
 

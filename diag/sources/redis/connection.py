@@ -11,9 +11,10 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import msgspec
 from msgspec import Struct
 from redis.backoff import NoBackoff
 from redis.connection import Connection
@@ -31,6 +32,7 @@ from diag.wire.probe import Probe
 _PORT = 6379
 Reply: TypeAlias = Any
 Argument: TypeAlias = str | bytes | int
+T = TypeVar("T")
 
 
 class Session(Struct, frozen=True, kw_only=True):
@@ -116,7 +118,8 @@ def _ask_sentinel(target: config.RedisTarget, host: str, port: int, probe: Probe
     if not isinstance(found, list):
         message = f"the Sentinel knows no master {visible(target.sentinel_master)!r}"
         raise Unreachable(message, rung=Rung.RESOLVE, fix="redis-cli -p PORT SENTINEL MASTERS lists them")
-    return found[0].decode(), int(found[1])
+    address, port_written = shaped(found, tuple[bytes, bytes])
+    return ServerText.of_bytes(address).raw, int(port_written) if port_written.isdigit() else 0
 
 
 def _authenticate(connection: Connection, probe: Probe, user: str, password: str) -> None:
@@ -150,6 +153,10 @@ def exchange(connection: Connection, probe: Probe, commands: Sequence[tuple[Argu
     try:
         connection.send_packed_command(connection.pack_commands(commands), check_health=False)
         greeting = b"" if not first or isinstance(sock, ssl.SSLSocket) else sock.recv(16, socket.MSG_PEEK)
+        if first and not greeting and not isinstance(sock, ssl.SSLSocket):
+            message = "the server closed the connection without a word"
+            silent = Unreachable(message, rung=Rung.DECODE, fix="is this a Redis port?")
+            raise probe.too_slow() if probe.deadline.passed else silent
         speaker = looks_like(greeting)
         if speaker and speaker != "Redis":
             raise Unreachable(f"this answers like {speaker}, not Redis", rung=Rung.DECODE, fix="check the port")
@@ -163,6 +170,15 @@ def _reply(connection: Connection) -> Reply:
         return connection.read_response(disconnect_on_error=True)
     except ResponseError as refused:
         return refused
+
+
+def shaped(reply: Reply, wanted: type[T]) -> T:
+    """Return a reply that has the shape the command promises. Raises `Unreadable` when it has not."""
+    try:
+        return msgspec.convert(reply, wanted)
+    except msgspec.ValidationError as error:
+        message = f"a reply is not what the command promises: {visible(str(error))}"
+        raise Unreadable(message, rung=Rung.DECODE, fix="is something between here and Redis?") from error
 
 
 def explain(error: Exception, probe: Probe) -> SourceError:
@@ -184,11 +200,6 @@ def explain(error: Exception, probe: Probe) -> SourceError:
     if isinstance(error, ResponseError):
         return Unreadable(said, rung=Rung.QUERY)
     if "closed by server" in said.lower():
-        rung = probe.rung if probe.rung is not Rung.AUTH else Rung.DECODE
-        return Unreachable(f"the server closed the connection: {said}", rung=rung, fix="is this a Redis port?")
-    return Unreachable(f"the connection was lost: {said}", rung=probe.rung, fix="run diag again")
-
-
-def server_text(raw: object) -> ServerText:
-    """Return a bulk string as server text."""
-    return ServerText.of_bytes(raw if isinstance(raw, bytes) else str(raw).encode())
+        return Unreachable("the server closed the connection", rung=probe.rung, fix="run diag again")
+    reason = visible(getattr(error, "strerror", "") or type(error).__name__)  # redis-py's text names another host
+    return Unreachable(f"the connection was lost: {reason}", rung=probe.rung, fix="run diag again")

@@ -16,10 +16,10 @@ import msgspec
 from redis.exceptions import ResponseError
 
 from diag.analysis.key_families import families
-from diag.errors import Denied, Rung, SourceError
+from diag.errors import Denied, Rung, SourceError, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyFamily, RedisExpiry
-from diag.sources.redis.connection import Argument, Reply, Session, exchange, explain, server_text
+from diag.sources.redis.connection import Argument, Reply, Session, exchange, explain, shaped
 from diag.text import KeyText, ServerText
 
 _SAMPLE_KEYS = 5_000  # finds a cluster of 2 % of a family with power 0.99, costs under 10 ms of server time
@@ -37,8 +37,8 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
     for reply, permission in ((size, "+dbsize"), (clock, "+time")):
         if isinstance(reply, ResponseError):
             raise _refused(session, reply, permission)
-    told = {} if isinstance(info, ResponseError) else _parsed(info)
-    observed_at = datetime.fromtimestamp(int(clock[0]) + int(clock[1]) / 1e6, UTC)
+    told = {} if isinstance(info, ResponseError) else _parsed(shaped(info, bytes))
+    size, observed_at = shaped(size, int), _moment(shaped(clock, tuple[bytes, bytes]))
     walk = bool(scope.match) or size <= _SAMPLE_KEYS
     names, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
     expiries = list(_expiries(session, names, told, observed_at.timestamp()))
@@ -53,15 +53,32 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
         exhaustive=walk and whole,
         method=f"SCAN{' MATCH' if scope.match else ''}, every key" if walk else "RANDOMKEY, with replacement",
         database=session.database,
-        keyspace_hits=int(told.get("keyspace_hits", 0)),
-        keyspace_misses=int(told.get("keyspace_misses", 0)),
-        uptime_s=float(told.get("uptime_in_seconds", 0)),
+        keyspace_hits=_number(told, "keyspace_hits"),
+        keyspace_misses=_number(told, "keyspace_misses"),
+        uptime_s=float(_number(told, "uptime_in_seconds")),
         maxmemory_policy=told.get("maxmemory_policy", ""),
     )
 
 
-def _parsed(info: object) -> dict[str, str]:
-    lines = server_text(info).raw.splitlines()
+def _moment(clock: tuple[bytes, bytes]) -> datetime:
+    if not all(part.isdigit() for part in clock):
+        message = "the server's TIME is not a time"
+        raise Unreadable(message, rung=Rung.DECODE)
+    try:
+        return datetime.fromtimestamp(int(clock[0]) + int(clock[1]) / 1e6, UTC)
+    except (OverflowError, ValueError, OSError) as error:
+        message = "the server's TIME is out of range"
+        raise Unreadable(message, rung=Rung.DECODE) from error
+
+
+def _number(told: dict[str, str], name: str) -> int:
+    """Return a counter of INFO; 0 when it is not there or not a number."""
+    written = told.get(name, "")
+    return int(written) if written.isascii() and written.isdecimal() else 0
+
+
+def _parsed(info: bytes) -> dict[str, str]:
+    lines = ServerText.of_bytes(info).raw.splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
@@ -69,7 +86,7 @@ def _drawn(session: Session) -> list[bytes]:
     names: list[bytes] = []
     for _ in range(_SAMPLE_KEYS // _BATCH_KEYS):
         replies = _paced(session, [("RANDOMKEY",)] * _BATCH_KEYS)
-        names += [reply for reply in replies if reply is not None]
+        names += [name for name in shaped(replies, list[bytes | None]) if name is not None]
     return names
 
 
@@ -80,7 +97,7 @@ def _walked(session: Session, match: str) -> tuple[list[bytes], bool]:
     narrowed = ("MATCH", match) if match else ()
     for _ in range(_MOST_SCANS):
         (reply,) = _paced(session, [("SCAN", cursor, *narrowed, "COUNT", _SCAN_COUNT)], worth_keys=_SCAN_COUNT)
-        cursor, found = reply
+        cursor, found = shaped(reply, tuple[bytes, list[bytes]])
         names.update(dict.fromkeys(found))
         if cursor in (b"0", 0):
             return list(names), True
@@ -93,11 +110,13 @@ def _expiries(
     session: Session, names: list[bytes], told: dict[str, str], now: float
 ) -> Iterator[tuple[bytes, float | None]]:
     """Yield each key with the seconds until it expires (None: never); keys gone meanwhile are left out."""
-    modern = int(told.get("redis_version", "0").split(".")[0] or 0) >= _PEXPIRETIME_SINCE
+    major = told.get("redis_version", "").partition(".")[0]
+    modern = major.isascii() and major.isdecimal() and int(major) >= _PEXPIRETIME_SINCE
     command = "PEXPIRETIME" if modern else "PTTL"  # an absolute time needs no guess of when the server looked
     for start in range(0, len(names), _BATCH_KEYS):
         batch = names[start : start + _BATCH_KEYS]
-        for name, told_ms in zip(batch, _paced(session, [(command, name) for name in batch]), strict=True):
+        replies = shaped(_paced(session, [(command, name) for name in batch]), list[int])
+        for name, told_ms in zip(batch, replies, strict=True):
             if told_ms == -1:
                 yield name, None
             elif told_ms >= 0:
