@@ -1,5 +1,6 @@
 """Entry point. `--version` and the root help are answered here, before anything heavy is imported."""
 
+import os
 import sys
 
 from diag import __version__
@@ -9,16 +10,24 @@ def main() -> None:
     """Run the command line; `--version` alone and the root help take the short way out."""
     words = sys.argv[1:]
     if words == ["--version"]:
-        sys.stdout.write(f"diag {__version__}\n")
+        _say(f"diag {__version__}\n")
         return
     if words in ([], ["--help"], ["-h"], ["help"]):
         from diag.cli.front import front_page
 
-        sys.stdout.write(front_page())
+        _say(front_page())
         return
     from diag.cli.run import run
 
     run()
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, AttributeError):  # the reader went away, or there never was one
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -343,7 +343,7 @@ def password(target: AnyTarget) -> str:
         return target.password
     if target.password_file:
         try:
-            return Path(target.password_file).read_text().rstrip("\r\n")
+            return Path(target.password_file).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             message = f"the password file of {visible(target.name)!r} cannot be read"
             raise ConfigError(message, hint=visible(str(error))) from error

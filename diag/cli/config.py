@@ -39,5 +39,5 @@ def sample() -> int:
     """Print a commented configuration file to start from."""
     from diag import places
 
-    typer.echo((places.templates() / "config.sample.toml").read_text(), nl=False)
+    typer.echo((places.templates() / "config.sample.toml").read_text("utf-8"), nl=False)
     return 0

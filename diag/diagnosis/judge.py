@@ -29,6 +29,8 @@ Key: TypeAlias = tuple[str, type[Snapshot]]
 Frames: TypeAlias = Mapping[Key, Sequence[Snapshot]]
 EVERYTHING = "*"
 """The `fact` of a gap that covers all of a target."""
+EVIDENCE = "evidence"
+"""The `source` of a gap in the evidence file itself: whose reading is damaged cannot be believed."""
 _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
 
 
@@ -84,7 +86,7 @@ def judge_check(
     for need in planned.needs:
         taken = frames.get((target, need.type), ())
         if not taken:
-            missing = next((gap for name, gap in lost if name == target and gap.source == need.kind), None)
+            missing = next((gap for name, gap in lost if name == target and gap.source in (need.kind, EVIDENCE)), None)
             return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
         if need.windowed and len(taken) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
@@ -109,7 +111,7 @@ def _missing(planned: Planned, target: str, frames: Frames, lost: Sequence[tuple
     """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off half-way."""
     kinds = {need.kind for need in planned.needs}
     for name, gap in lost:
-        if name == target and gap.source in kinds:
+        if (name == target and gap.source in kinds) or gap.source == EVIDENCE:
             return gap
     newest = [frames[target, need.type][-1] for need in planned.needs]
     found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)

@@ -191,7 +191,7 @@ def _bug(look: Look, error: Exception) -> Gap:
     kept = places.state() / f"crash-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.txt"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with os.fdopen(os.open(kept, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as opened:
+        with os.fdopen(os.open(kept, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as opened:
             opened.write(trace)
         where = f"kept in {kept}"
     except OSError:

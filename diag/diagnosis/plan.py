@@ -100,6 +100,9 @@ def plan(request: Request) -> Plan:
     skip = {catalog.known(slug, request.command) for slug in request.skip}
     flagged = _flagged(request)
     chosen = [slug for slug in wanted if (not only or slug in only) and slug not in skip]
+    if not chosen:
+        message = "no check is left to run"
+        raise UsageError(message, hint="--only and --skip leave nothing; diag checks list names them all")
     checks = tuple(_planned(slug, request.context.limits.get(slug, {}), flagged.get(slug, {})) for slug in chosen)
     folders = [importlib.import_module(catalog.command_module(command)) for command in request.folders]
     return Plan(

@@ -7,13 +7,13 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from diag.diagnosis.judge import EVERYTHING, Key, judge
+from diag.diagnosis.judge import EVERYTHING, EVIDENCE, Key, judge
 from diag.diagnosis.plan import Plan
 from diag.errors import EvidenceError
 from diag.findings import Footprint, Report
 from diag.redaction import Masks, mask
 from diag.snapshots.base import Gap, Snapshot, from_wire
-from diag.store.evidence import Evidence, Reading
+from diag.store.evidence import Evidence
 from diag.text import ServerText, visible
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def replay(plan: Plan, evidence: Evidence) -> Report:
     footprint: dict[str, Footprint] = {}
     for number, reading in enumerate(evidence.readings(), start=1):
         if reading.damaged:
-            lost.append(("default", _damaged(reading, number)))
+            lost.append(("default", _damaged(number)))
         elif reading.type == "footprint":
             footprint = _decoded(reading.body, dict[str, Footprint])
         elif reading.type == Gap.__name__:
@@ -47,7 +47,7 @@ def replay(plan: Plan, evidence: Evidence) -> Report:
     return judge(
         plan,
         frames,
-        [(name, gap) for name, gap in lost if gap.source in kinds],
+        [(name, gap) for name, gap in lost if gap.source in kinds or gap.source == EVIDENCE],
         footprint,
         evidence_file=visible(evidence.path.name),
     )
@@ -61,9 +61,9 @@ def _decoded(body: bytes | msgspec.Raw, wanted: type[T]) -> T:
         raise EvidenceError(message, hint=visible(str(error))) from error
 
 
-def _damaged(reading: Reading, number: int) -> Gap:
+def _damaged(number: int) -> Gap:
     return Gap(
-        source=visible(reading.source),
+        source=EVIDENCE,
         fact=EVERYTHING,
         what=ServerText(f"reading {number} of the evidence file"),
         why=ServerText("its checksum does not match; it was left out"),

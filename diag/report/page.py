@@ -24,7 +24,7 @@ from diag.findings import (
     Verdict,
 )
 from diag.report.pasting import Pasted, pasted
-from diag.report.phrasing import ShowServerText, phrased, shown
+from diag.report.phrasing import ShowServerText, own_word, phrased, shown
 from diag.snapshots.base import Gap, Target
 from diag.text import ServerText
 
@@ -137,7 +137,8 @@ def _target(target: Target, server_text: ShowServerText) -> str:
     name = "" if target.name == "default" else f" {target.name}"
     version = f" {server_text(target.version)}" if target.version.raw else ""
     address = server_text(ServerText(target.address))
-    return f"{target.kind}{name}{version} at {address} ({tls}{', local' if target.local else ''})"
+    kind = own_word(target.kind, server_text) + own_word(name, server_text)
+    return f"{kind}{version} at {address} ({tls}{', local' if target.local else ''})"
 
 
 def _window(report: Report) -> str:
@@ -164,7 +165,7 @@ def _finding(finding: Finding, server_text: ShowServerText) -> PageFinding:
 
 def _evidence(one: Evidence, server_text: ShowServerText) -> tuple[str, str, str]:
     value = str(one.value) if type(one.value) is int else shown(one.value, server_text)
-    return one.name, value, one.source
+    return one.name, value, own_word(one.source, server_text)
 
 
 def _step(step: Step, server_text: ShowServerText) -> PageStep:
@@ -196,7 +197,7 @@ def _gaps(report: Report, server_text: ShowServerText) -> tuple[tuple[str, str, 
 
 def _gap(gap: Gap, server_text: ShowServerText) -> tuple[str, str, str]:
     rung = f" (rung {gap.rung})" if gap.rung else ""
-    what = f"{gap.source}: {server_text(gap.what)}"
+    what = f"{own_word(gap.source, server_text)}: {server_text(gap.what)}"
     return what, server_text(gap.why) + rung, server_text(gap.fix) if gap.fix.raw else ""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from diag import figures
 from diag.findings import Phrase, Quantity, Value
@@ -34,7 +35,20 @@ def shown(value: Value | bool | None, server_text: ShowServerText) -> str:
         case int() | float():
             return figures.number(value)
         case str():
-            return value
+            return own_word(value, server_text)
+
+
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9 _,.()%'+-]*")
+
+
+def own_word(word: str, server_text: ShowServerText) -> str:
+    """Return a word that should be the tool's or the manual's own; what it cannot be is treated as server text.
+
+    A state or a method is a plain word in the facts, but a rogue broker or a stranger's
+    evidence file can put anything there.
+    """
+    harmless = _HARMLESS.fullmatch(word) and "www." not in word.lower()
+    return word if harmless else server_text(ServerText(word))
 
 
 def phrased(phrase: Phrase, server_text: ShowServerText) -> str:

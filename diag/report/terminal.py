@@ -31,6 +31,7 @@ def text(
         width=max(20, width),
         force_terminal=colour,
         color_system="standard" if colour else None,
+        no_color=not colour,  # else rich looks at NO_COLOR itself, and the flag would lose
         markup=False,
         highlight=False,
         emoji=False,

@@ -92,7 +92,7 @@ def security(target: config.KafkaTarget) -> tuple[str, Security]:
 def _properties(path: Path) -> dict[str, str]:
     """Read `name=value` lines; `#` and `!` begin comments, a trailing backslash continues a line."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         message = f"{visible(str(path))} cannot be read: {type(error).__name__}"
         raise ConfigError(message) from error

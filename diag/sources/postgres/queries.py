@@ -16,7 +16,7 @@ def query(name: str, server_major: int) -> str:
     if not fitting:
         message = f"no form of {name} for PostgreSQL {server_major}"
         raise LookupError(message)
-    return (_FOLDER / f"{name}.{max(fitting)}.sql").read_text()
+    return (_FOLDER / f"{name}.{max(fitting)}.sql").read_text("utf-8")
 
 
 def newest(name: str) -> str:
