@@ -54,10 +54,11 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     gaps = list(session.gaps)
     listed = _listed(session, scope, gaps)
     gaps += unseen_groups(session, scope, [group.group for groups in listed.values() for group in groups])
-    commits = _committed(session, scope, listed, gaps)
+    commits, answered = _committed(session, scope, listed, gaps)
     groups = _described(session, listed, gaps)
     if not scope.topics:
-        gaps += groups_without_commits(groups, {commit.group for commit in commits}, gaps)
+        silent = [group for group in groups if group.group in answered]
+        gaps += groups_without_commits(silent, {commit.group for commit in commits}, gaps)
     leaders = _leaders(session, {commit.on.topic for commit in commits}, gaps)
     wanted = {commit.on for commit in commits} & leaders.keys()
     ends = _ends(session, {on: leaders[on] for on in wanted}, gaps)
@@ -112,7 +113,10 @@ def _matches(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
 
 
-def _committed(session: Session, scope: Scope, listed: Coordinated, gaps: list[Gap]) -> tuple[CommittedOffset, ...]:
+def _committed(
+    session: Session, scope: Scope, listed: Coordinated, gaps: list[Gap]
+) -> tuple[tuple[CommittedOffset, ...], set[ServerText]]:
+    """Read the commits; return them and the groups whose coordinator answered."""
     requests: dict[int, list[Message]] = {}
     for node, groups in listed.items():
         try:
@@ -121,13 +125,15 @@ def _committed(session: Session, scope: Scope, listed: Coordinated, gaps: list[G
             why = Unreadable("the broker speaks no version of OffsetFetch that diag does", rung=Rung.QUERY)
             gaps.append(unread("commits", f"the commits of the groups of broker {node}", why))
     commits: list[CommittedOffset] = []
+    answered: set[ServerText] = set()
     for node, place, answer in _ask(session, requests, gaps, "commits", "the commits of the groups"):
+        answered |= {group.group for group in listed[node]}
         if answer.groups:
             for group in answer.groups:
                 commits += _commits_of(session, scope, ServerText(group.group_id), group, gaps)
         else:
             commits += _commits_of(session, scope, listed[node][place].group, answer, gaps)
-    return tuple(commits)
+    return tuple(commits), answered
 
 
 def _offset_fetches(session: Session, node: int, groups: list[ConsumerGroup]) -> list[Message]:
