@@ -300,7 +300,8 @@ _DSN_PASSWORD = re.compile(  # the value as libpq reads it, and stray words up t
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
 _URL_PASSWORD = re.compile(  # up to the last @: it may stand unescaped in user and password; a port ends at / ? or ,
-    r"(\A\s*(?>(?:[a-z][a-z0-9+.-]*:(?=/))?)/*(?:[^:@]*:|[^:]*:(?!\d+[/?,])))(.*)(@)", re.IGNORECASE | re.DOTALL
+    r"(\A\s*(?:[a-z][a-z0-9+.-]*:(?=/)|(?![a-z][a-z0-9+.-]*:/))/*(?:[^:@]*:|[^:]*:(?!\d+[/?,])))(.*)(@)",
+    re.IGNORECASE | re.DOTALL,
 )
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)", re.DOTALL)
 _QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)([^&#]*)", re.IGNORECASE)

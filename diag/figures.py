@@ -77,7 +77,7 @@ def quantity(value: float, unit: str) -> str:
         case "":
             return number(value)
         case _:
-            return f"{number(value)} {unit}"
+            return f"{number(value)} {unit.removesuffix('s') if value == 1 else unit}"
 
 
 def sparkline(values: tuple[float, ...]) -> str:

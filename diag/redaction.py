@@ -24,15 +24,17 @@ _URL_SAFE = str.maketrans("+/", "-_")
 _SHORTEST_GUARDED = 4  # a shorter credential would be found in every other word of a report
 
 _LETTER = r"A-Za-z_\u0080-\U0010ffff"  # PostgreSQL takes every byte above 7F for a letter
-_MORE = r"(?:[ \t\f\v]|--[^\n\r]*)*+[\n\r](?:\s|--[^\n\r]*[\n\r])*+'"  # a line end between two literals joins them
+_MORE = (
+    r"[ \t\f\v]*(?:--[^\n\r]*)?[\n\r](?:[ \t\f\v\n\r]|--[^\n\r]*[\n\r])*'"  # a line end between two literals joins them
+)
 _SQL_TOKEN = re.compile(
     rf"""
     (?P<comment> --[^\n\r]* )
   | (?P<nested> /\* )
   | (?P<dollar> \$(?P<tag>(?:[{_LETTER}][{_LETTER}0-9]*)?)\$ .*? (?:\$(?P=tag)\$|\Z) )
-  | (?P<escaped> [eE]' (?:[^'\\]|\\.|''|'{_MORE})*+ (?:'|\\?\Z) )
-  | (?P<quoted> (?:[nNbBxX]|[uU]&)?' (?:[^']|'')*+ (?:'|\Z) )
-  | (?P<identifier> "(?:[^"]|"")*+(?:"|\Z) )
+  | (?P<escaped> [eE]' [^'\\]* (?:(?:\\.|''|'{_MORE})[^'\\]*)* (?:'|\\?\Z) )
+  | (?P<quoted> (?:[nNbBxX]|[uU]&)?' [^']*(?:''[^']*)* (?:'|\Z) )
+  | (?P<identifier> "[^"]*(?:""[^"]*)*(?:"|\Z) )
   | (?P<parameter> \$[0-9]+ )
   | (?P<word> [{_LETTER}][{_LETTER}0-9$]* )
   | (?P<number> 0[xXoObB][0-9a-fA-F_]+ | (?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? )

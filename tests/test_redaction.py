@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from base64 import b64encode
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -82,6 +83,17 @@ def test_nothing_of_a_literal_survives_where_the_server_cuts_it(part, data):
     whole = code + literal
     end = data.draw(st.integers(len(code) + literal.index(SECRET), len(whole)))
     assert SECRET[:4] not in mask_sql(whole[:end])
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["'", "''", "E'\\", "E'a'\n", "E'a' -- ", "-- ", "/*", "*/", "/* */", "$a$", "$", '"', "a", "1", "1e", "\\", "é"],
+)
+def test_a_statement_made_to_be_slow_is_masked_at_once(part):
+    started = time.perf_counter()
+    mask_sql(part * 20_000)
+    mask_sql("E'" + part * 20_000)
+    assert time.perf_counter() - started < 2
 
 
 def snapshot(**more):

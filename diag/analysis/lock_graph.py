@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import chain
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -142,13 +143,30 @@ class LockGraph:
             actor = blocker[0]
         return actor
 
-    def freed_by(self, gone: Actor) -> frozenset[Actor]:
-        """Return who goes free in the end when `gone` ends or its request is cancelled.
+    def roots(self, actor: Actor) -> tuple[Actor, ...]:
+        """Return every actor at the end of some path of waiting, nearest first; none within a pure cycle."""
+        found: list[Actor] = []
+        seen: set[Actor] = {actor}
+        near = [actor]
+        while near:
+            here = near.pop(0)
+            wait = self.waits.get(here)
+            if wait is None:
+                found.append(here)
+                continue
+            holders = list(dict.fromkeys(holder for holder, _ in self.holders(wait)))
+            nexts = holders or [other.actor for other in self.ahead(wait)][:1]  # its queue's head leads on
+            near += [other for other in nexts if other not in seen]
+            seen.update(nexts)
+        return tuple(found)
+
+    def freed_by(self, *gone: Actor) -> frozenset[Actor]:
+        """Return who goes free in the end when all of `gone` end or have their requests cancelled.
 
         Whoever is freed is taken to finish and release in its turn: the actors all of whose
         paths of waiting lead through `gone` (its dominated set).
         """
-        out: set[Actor] = {gone}
+        out: set[Actor] = set(gone)
         changed = True
         while changed:
             changed = False
@@ -165,7 +183,7 @@ class LockGraph:
                         changed = True
                     else:
                         ahead.add(wait.mode)
-        return frozenset(actor for actor in out - {gone} if actor in self.waits)
+        return frozenset(actor for actor in out.difference(gone) if actor in self.waits)
 
     def _modes_of_others(self, tag: LockTag, actor: Actor, out: set[Actor]) -> set[LockMode]:
         return {mode for holder, mode in self._held.get(tag, ()) if holder != actor and holder not in out}
@@ -192,8 +210,8 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
     graph = LockGraph(facts)
     queries = {backend.pid: backend.query for backend in facts.backends}
     rows = []
-    for queue in graph.queues.values():
-        for wait in queue:
+    for tag, queue in graph.queues.items():
+        for wait in queue if facts.asked_for(tag) else ():
             blocker = graph.blocker(wait)
             if blocker is None:
                 continue
@@ -202,8 +220,9 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                 WaitRow(
                     target=facts.target.name,
                     pid=wait.pid,
-                    blocked_by=_first_pids(actor for actor, _ in graph.holders(wait))
-                    or _first_pids(other.actor for other in graph.ahead(wait)),
+                    blocked_by=_first_pids(
+                        chain((actor for actor, _ in graph.holders(wait)), (other.actor for other in graph.ahead(wait)))
+                    ),
                     root_pid=root if isinstance(root, int) else None,
                     relation=facts.relation_name(wait.tag) if wait.tag.relation else ServerText(wait.tag.locktype),
                     mode=wait.mode,

@@ -98,7 +98,8 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
     """The locks somebody waits for, with everyone who holds or wants them, at one instant.
 
     `locks` has every row on an object that has at least one waiter, and the transactionid
-    rows of prepared transactions. Names are known for the connected database only.
+    rows of prepared transactions. Names are known for the connected database only, and quoted
+    as SQL needs them. `narrowed_to` has the relations that were asked for; empty means all.
     """
 
     database: Oid
@@ -106,6 +107,11 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
     backends: tuple[Backend, ...]
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: tuple[Relation, ...] = ()
+    narrowed_to: tuple[Oid, ...] = ()
+
+    def asked_for(self, tag: LockTag) -> bool:
+        """Return True when the queue on this object is one the person asked about."""
+        return not self.narrowed_to or tag.relation in self.narrowed_to
 
     def relation_name(self, tag: LockTag) -> ServerText:
         """Return the name of the locked relation, or its oid and database when the name is not known."""

@@ -25,7 +25,7 @@ NAMES = [
     "\u202egnp\u200b\x9b31m",
     "<script>alert()</script>",
     "x](javascript:alert()) `",
-    "$(reboot) `reboot` ' -- ; %s {x}",
+    "$(echo ran) `echo ran` ' -- ; %s {x}",
 ]
 
 

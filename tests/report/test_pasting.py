@@ -1,9 +1,16 @@
-"""What a person pastes means exactly the name that was seen: read back by real shells and real PostgreSQL."""
+"""What a person pastes means exactly the name that was seen: read back by real shells and real PostgreSQL.
+
+If the quoting breaks, these names are run. So what they would do is harmless, every line is read in
+Python first and a wrong one never reaches a shell or a server, and the shells find no programs.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
+import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 
 import psycopg
@@ -29,15 +36,15 @@ KNOWN = [
     "--",
     "--group=x",
     "; echo ran",
-    "$(reboot)",
-    "`reboot`",
+    "$(echo ran)",
+    "`echo ran`",
     "a'b",
     "a''b",
     "it's \\' end",
     "\\",
     "\\\\",
     "back\\slash'quote",
-    "'; DROP TABLE orders; --",
+    "'; SELECT 'ran'; --",
     "E'\\''",
     "$$ $a$ :name :'name' :\"name\" %s {0} {name}",
     "!history ~ *?[a-z] {a,b}",
@@ -46,19 +53,38 @@ KNOWN = [
 ]
 SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SHELLS = ["sh", "bash", "dash"]
+LITERAL = r"(?:'(?:[^'\\]|'')*'|E'(?:[^'\\]|''|\\\\)*'|-?\d+)"
+ONE_STATEMENT = re.compile(
+    rf"(?:SELECT|ROLLBACK PREPARED) {LITERAL}(?:, {LITERAL})*(?:::timestamptz AT TIME ZONE 'UTC')?;"
+)
+NO_PROGRAMS = {"PATH": "/nonexistent", "SHELL": "/nonexistent", "LC_ALL": "C.UTF-8"}
 
 
 def shell_line(name):
     return pasted(ShellCommand(("diag", ("--group=", ServerText(name)), "--", ("", KeyText(name)))))
 
 
-def read_by_shell(shell, lines):
-    """Return what the shell makes of each line, all in one process."""
-    script = "".join(f"set -- {line}\nprintf '%s\\0' \"$@\"\nprintf '\\n\\0'\n" for line in lines)
-    ran = subprocess.run([shell], input=script.encode(), capture_output=True, check=True, timeout=30)
+def contained(program, script):
+    """Run a program on a script, in an empty folder that is its home too, with no other program in reach."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        ran = subprocess.run(
+            program,
+            input=script.encode(),
+            capture_output=True,
+            check=True,
+            timeout=30,
+            cwd=nowhere,
+            env=NO_PROGRAMS | {"HOME": nowhere},
+        )
     assert ran.stderr == b""
-    records = ran.stdout.decode().split("\n\0")[:-1]
-    return [record.split("\0")[:-1] for record in records]
+    return ran.stdout.decode()
+
+
+def read_by_shell(shell, lines, wanted):
+    """Return what the shell makes of each line, all in one process; a line that looks wrong is not given to it."""
+    assert [shlex.split(line) for line in lines] == wanted
+    script = "".join(f"set -- {line}\nprintf '%s\\0' \"$@\"\nprintf '\\n\\0'\n" for line in lines)
+    return [record.split("\0")[:-1] for record in contained([shell], script).split("\n\0")[:-1]]
 
 
 @pytest.fixture(params=SHELLS)
@@ -75,9 +101,8 @@ def test_a_shell_reads_back_the_arguments_that_were_meant(shell, names):
     names = [*KNOWN, *names]
     lines = [shell_line(name) for name in names]
     assert all(isinstance(line, Pasted) and line.place == "shell" for line in lines)
-    assert read_by_shell(shell, [line.line for line in lines]) == [
-        ["diag", f"--group={name}", "--", name] for name in names
-    ]
+    wanted = [["diag", f"--group={name}", "--", name] for name in names]
+    assert read_by_shell(shell, [line.line for line in lines], wanted) == wanted
 
 
 @given(NAMES)
@@ -101,6 +126,7 @@ def server(postgres):
 
 def read_by_postgres(connection, line):
     """Send the line as psql sends it, in the simple query protocol; return its one row."""
+    assert ONE_STATEMENT.fullmatch(line)
     result = connection.pgconn.exec_(line.encode())
     assert result.status == psycopg.pq.ExecStatus.TUPLES_OK, result.error_message.decode()
     assert result.ntuples == 1
@@ -128,12 +154,11 @@ def test_psql_sends_the_names_that_were_meant(postgres, names):
     if psql is None:
         pytest.skip("psql is not on this machine")
     names = [name for name in (*KNOWN, *names) if name]
-    script = "\\set name wrong\n" + "".join(select(ServerText(name)) + "\n" for name in names)
-    ran = subprocess.run(
-        [psql, "-XAtq0", postgres.dsn], input=script.encode(), capture_output=True, check=True, timeout=30
-    )
-    assert ran.stderr == b""
-    assert ran.stdout.decode().split("\0")[:-1] == names
+    lines = [select(ServerText(name)) for name in names]
+    assert [line for line in lines if not ONE_STATEMENT.fullmatch(line)] == []
+    script = "\\set name wrong\n" + "".join(f"{line}\n" for line in lines)
+    shown = contained([psql, "-XAtq0", postgres.dsn], script)
+    assert shown.split("\0")[:-1] == names
 
 
 def test_numbers_and_moments_are_read_back_too(server):
@@ -148,7 +173,9 @@ def test_a_prepared_transaction_is_rolled_back_by_the_pasted_line(private_gid, g
     connection.execute("BEGIN")
     connection.execute("CREATE TABLE never ()")
     connection.execute(psycopg.sql.SQL("PREPARE TRANSACTION {}").format(gid))
-    result = connection.pgconn.exec_(pasted(rollback_prepared(ServerText(gid))).line.encode())
+    line = pasted(rollback_prepared(ServerText(gid))).line
+    assert ONE_STATEMENT.fullmatch(line)
+    result = connection.pgconn.exec_(line.encode())
     assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message.decode()
     assert connection.execute("SELECT count(*) FROM pg_prepared_xacts").fetchone() == (0,)
 

@@ -82,8 +82,16 @@ def _expect_timeout(waiter, statement):
 def test_a_table_can_be_asked_for_with_or_without_its_schema(lab_servers):
     with lock_queue.broken(lab_servers):
         for name in ("orders", "public.orders"):
-            assert look(lab_servers.postgres.dsn, scope=Scope(table=name))[0].locks
-        assert not look(lab_servers.postgres.dsn, scope=Scope(table="customers"))[0].locks
+            seen, _ = look(lab_servers.postgres.dsn, scope=Scope(table=name))
+            assert seen.narrowed_to == tuple(one.oid for one in seen.relations)
+        unknown, _ = look(lab_servers.postgres.dsn, scope=Scope(table="customers"))
+    assert [(gap.fact, gap.what.raw) for gap in unknown.gaps] == [("locks", "table customers")]
+
+
+def test_any_date_style_is_read(postgres, monkeypatch):
+    monkeypatch.setenv("PGDATESTYLE", "German")
+    facts, _ = look(postgres.dsn)
+    assert facts.observed_at.tzinfo is not None
 
 
 def test_it_leaves_no_trace_by_the_servers_own_books(private_postgres):

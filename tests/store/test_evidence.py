@@ -254,6 +254,24 @@ def test_a_row_that_was_taken_out_is_missed(file):
     assert "3 were written" in refused(changed(file, "DELETE FROM reading WHERE id = 2"))
 
 
+def test_a_reading_told_twice_in_anothers_place_is_missed(tmp_path):
+    """A page's list of rows can name one row twice: count and checksums still agree."""
+    path = tmp_path / "taken.diag"
+    write(path, [b"one", b"two", b"three"])
+    whole, leaf_of_a_table = bytearray(path.read_bytes()), 0x0D
+    pages = range(4096, len(whole), 4096)
+    (page,) = [at for at in pages if whole[at] == leaf_of_a_table and whole[at + 3 : at + 5] == b"\x00\x03"]
+    whole[page + 10 : page + 12] = whole[page + 8 : page + 10]
+    path.write_bytes(whole)
+    assert "out of order" in refused(path)
+
+
+def test_a_reading_larger_than_any_is_not_unpacked_although_its_checksum_is_right(tmp_path):
+    path = tmp_path / "taken.diag"
+    write(path, [bytes(store._MOST_BODY_BYTES), bytes(store._MOST_BODY_BYTES + 1)])
+    assert [one.damaged for one in read(path)] == [False, True]
+
+
 def assert_never_a_different_fact(path):
     """Each reading is the one that was written, or marked; or the whole file is refused."""
     wanted = {f"Type{number}": body for number, body in enumerate(BODIES)}

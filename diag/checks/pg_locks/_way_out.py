@@ -1,11 +1,13 @@
-"""The ways out of a lock queue, safest first: look, cancel the request that stops others, end the holder."""
+"""The ways out of a lock queue, safest first: look, cancel the requests that stop others, end the holders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from diag.analysis.lock_graph import Actor, LockGraph, Wait
-from diag.findings import Command, Phrase, Quantity, Risk, Step, say
+from diag.analysis.lock_graph import Actor, LockGraph, Wait, conflicts
+from diag.findings import Phrase, Quantity, Risk, Step, say
 from diag.findings.commands import cancel_backend, look_at_backend, rollback_prepared, terminate_backend
 from diag.snapshots.postgres import PgLocks
+
+_MOST_STEPS = 3  # of one kind: a longer list is not read at night; the JSON has every wait
 
 
 def called(actor: Actor) -> Phrase:
@@ -15,55 +17,74 @@ def called(actor: Actor) -> Phrase:
     return say("the prepared transaction {gid}", gid=actor)
 
 
-def stopper(graph: LockGraph, queue: tuple[Wait, ...]) -> Wait:
-    """Return the request whose cancelling frees most; only the first of each mode can be it."""
-    first_of_each_mode = {wait.mode: wait for wait in reversed(queue)}.values()
-    return max(first_of_each_mode, key=lambda wait: len(graph.freed_by(wait.actor)))
+def stoppers(graph: LockGraph, queue: Sequence[Wait]) -> list[Wait]:
+    """Return the fewest requests from the front of the queue whose cancelling frees somebody; empty when none do."""
+    in_the_way = [
+        wait
+        for place, wait in enumerate(queue)
+        if any(conflicts(wait.mode, other.mode) for other in queue[place + 1 :])
+    ]
+    for count in range(1, min(_MOST_STEPS, len(in_the_way)) + 1):
+        if graph.freed_by(*(wait.actor for wait in in_the_way[:count])):
+            return in_the_way[:count]
+    return []
 
 
-def way_out(locks: PgLocks, graph: LockGraph, queue: tuple[Wait, ...], root: Actor) -> Iterator[Step]:
-    """Yield the steps for one queue and the actor at its root."""
-    if isinstance(root, int):
-        yield Step(
-            title=say("See what {root} is doing, and whose it is", root=called(root)),
-            risk=Risk.READ_ONLY,
-            command=look_at_backend(root),
-            expect=say("its state, client and open time; if its owner commits or rolls back, the queue moves"),
-        )
-    first = stopper(graph, queue)
-    freed = len(graph.freed_by(first.actor))
-    if freed:
-        backend = locks.backend(first.pid)
+def way_out(locks: PgLocks, graph: LockGraph, queue: Sequence[Wait], roots: Sequence[Actor]) -> Iterator[Step]:
+    """Yield the steps for one queue and the actors at its roots."""
+    for root in roots[:_MOST_STEPS]:
+        if isinstance(root, int):
+            yield Step(
+                title=say("See what {root} is doing, and whose it is", root=called(root)),
+                risk=Risk.READ_ONLY,
+                command=look_at_backend(root),
+                expect=say("its state, client and open time; if its owner commits or rolls back, the queue moves"),
+            )
+    cancelled = stoppers(graph, queue)
+    freed = Quantity(len(graph.freed_by(*(wait.actor for wait in cancelled))), "backends")
+    for number, wait in enumerate(cancelled, start=1):
+        backend = locks.backend(wait.pid)
         yield Step(
             title=say(
-                "Cancel the statement of pid {pid}; {n} behind it go free",
-                pid=first.pid,
-                n=Quantity(freed, "backends"),
+                "Cancel the waiting statement of pid {pid}{which}; then {freed} go free",
+                pid=wait.pid,
+                which=_which(number, len(cancelled)),
+                freed=freed,
             ),
             risk=Risk.REVERSIBLE,
-            command=cancel_backend(first.pid, backend.backend_started_at if backend else None),
-            expect=say(
-                "the others run at once; the statement of pid {pid} fails and can be tried again, with a lock_timeout",
-                pid=first.pid,
-            ),
+            command=cancel_backend(wait.pid, backend.backend_started_at if backend else None),
+            expect=say("the others run; the cancelled statement fails and can be tried again, with a lock_timeout"),
         )
-    yield Step(
-        title=say(
-            "End {root}; {n} go free in the end",
-            root=called(root),
-            n=Quantity(len(graph.freed_by(root)), "backends"),
-        ),
-        risk=Risk.DISRUPTIVE,
-        command=_end(locks, root),
-        expect=say("its transaction is rolled back and the queue moves; whoever ran it sees an error"),
-    )
+    yield from _endings(locks, graph, roots)
 
 
-def _end(locks: PgLocks, root: Actor) -> Command:
-    """Cancel what runs, terminate what is idle in a transaction, roll back what is prepared."""
-    if not isinstance(root, int):
-        return rollback_prepared(root)
-    backend = locks.backend(root)
-    started_at = backend.backend_started_at if backend else None
-    running = backend is not None and backend.state == "active"
-    return cancel_backend(root, started_at) if running else terminate_backend(root, started_at)
+def _which(number: int, count: int) -> Phrase:
+    """Say which of several steps this is, when only all of them together help."""
+    return say(" ({number} of {count}, all of them needed)", number=number, count=count) if count > 1 else say("")
+
+
+def _endings(locks: PgLocks, graph: LockGraph, roots: Sequence[Actor]) -> Iterator[Step]:
+    """End the holders: cancel what runs, terminate what is idle in a transaction, roll back what is prepared."""
+    freed = Quantity(len(graph.freed_by(*roots)), "backends")
+    for number, root in enumerate(roots[:_MOST_STEPS], start=1):
+        backend = locks.backend(root) if isinstance(root, int) else None
+        started_at = backend.backend_started_at if backend else None
+        running = backend is not None and backend.state == "active"
+        if not isinstance(root, int):
+            verb, command = say("Roll back"), rollback_prepared(root)
+        elif running:
+            verb, command = say("Cancel the running statement of"), cancel_backend(root, started_at)
+        else:
+            verb, command = say("End"), terminate_backend(root, started_at)
+        yield Step(
+            title=say(
+                "{verb} {root}{which}; then {freed} go free in the end",
+                verb=verb,
+                root=called(root),
+                which=_which(number, len(roots)),
+                freed=freed,
+            ),
+            risk=Risk.DISRUPTIVE,
+            command=command,
+            expect=say("its transaction is rolled back and the queue moves; whoever ran it sees an error"),
+        )

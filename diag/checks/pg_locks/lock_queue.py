@@ -28,35 +28,50 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
-    """Find the relations whose queue has waited too long."""
+    """Find the queues that have waited too long; queues with the same roots are one trouble."""
     graph = LockGraph(locks)
+    troubles: dict[tuple[Actor, ...], list[tuple[Wait, ...]]] = {}
     for tag, queue in graph.queues.items():
-        longest = max(wait.waited_s or 0.0 for wait in queue)
-        if tag.locktype != "relation" or longest < limits.waited_s:
+        if tag.locktype == "relation" and locks.asked_for(tag):
+            troubles.setdefault(graph.roots(queue[0].actor), []).append(queue)
+    for roots, queues in troubles.items():
+        longest = max(wait.waited_s or 0.0 for queue in queues for wait in queue)
+        if longest < limits.waited_s:
             continue
-        relation, root = locks.relation_name(tag), graph.root(queue[0].actor)
-        waiting, waited = Quantity(len(queue), "backends"), Quantity(longest, "s")
+        main = max(queues, key=len)
+        head, relation = main[0], locks.relation_name(main[0].tag)
+        first = roots[0] if roots else head.actor
+        waiting = Quantity(len({wait.actor for queue in queues for wait in queue}), "backends")
         yield Finding(
-            severity=Severity.CRITICAL if len(queue) >= limits.critical_queue else Severity.WARNING,
+            severity=Severity.CRITICAL if waiting.value >= limits.critical_queue else Severity.WARNING,
             basis=Basis.OBSERVED,
-            subject=Subject(relation=relation, **({"pid": root} if isinstance(root, int) else {"gid": root})),
+            subject=Subject(relation=relation, **({"pid": first} if isinstance(first, int) else {"gid": first})),
             summary=say(
-                "{waiting} wait for {relation}, the longest for {waited}; {root} is in their way",
+                "{waiting} wait for {relation}{others}, the longest for {waited}; in the way: {root}{more}",
                 waiting=waiting,
                 relation=relation,
-                waited=waited,
-                root=called(root),
+                others=_more(len(queues), "other relations"),
+                waited=Quantity(longest, "s"),
+                root=called(first),
+                more=_more(len(roots), "others"),
             ),
             evidence=(
                 Evidence(name="queue length", value=waiting, source="pg_locks.granted"),
-                Evidence(name="longest wait", value=waited, source="pg_locks.waitstart"),
-                Evidence(name="first in line wants", value=queue[0].mode, source="pg_locks.mode"),
-                *_seen(locks, "first in line", queue[0].pid),
-                *_seen(locks, "in the way", root),
+                Evidence(name="longest wait", value=Quantity(longest, "s"), source="pg_locks.waitstart"),
+                Evidence(name="first in line wants", value=head.mode, source="pg_locks.mode"),
+                *_seen(locks, "first in line", head.pid),
+                *_seen(locks, "in the way", first),
             ),
-            ruled_out=_ruled_out(graph, queue[0], root),
-            steps=tuple(way_out(locks, graph, queue, root)),
+            ruled_out=(_NO_DEADLOCK,) if roots else (),
+            steps=tuple(way_out(locks, graph, main, roots)),
         )
+
+
+_NO_DEADLOCK = say("a deadlock: every chain of waiting ends at somebody who waits for nobody")
+
+
+def _more(count: int, what: str) -> Phrase:
+    return say(" and {more} {what}", more=count - 1, what=what) if count > 1 else say("")
 
 
 def _seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
@@ -67,18 +82,6 @@ def _seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
     if backend.state:
         yield Evidence(name=f"{role}: state", value=backend.state, source="pg_stat_activity")
     yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity")
-
-
-def _ruled_out(graph: LockGraph, head: Wait, root: Actor) -> tuple[Phrase, ...]:
-    if root in graph.waits:
-        return ()
-    return (
-        say(
-            "a deadlock: the chain from pid {head} ends at {root}, which waits for nobody",
-            head=head.pid,
-            root=called(root),
-        ),
-    )
 
 
 CHECK = Check(title="Lock queue on a relation", facts=PgLocks, needs=("locks",), limits=Limits(), judge=judge)

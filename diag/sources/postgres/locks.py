@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+
+import msgspec
 
 from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
-from diag.sources.postgres.connection import Rows, Session, ask, typed
+from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
 from diag.text import ServerText
 
@@ -25,26 +28,30 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
     names = ("server", "locks", "backends", "prepared")
     server, locks, backends, prepared = ask(session, [(query(name, major), {}) for name in names])
     known = typed([_nested(row) for row in locks], Lock)
-    relations, gaps = _relations(session, {lock.tag.relation for lock in known if lock.tag.relation})
+    relations, narrowed_to, gaps = _relations(session, {one.tag.relation for one in known if one.tag.relation}, scope)
     if major < _WAITSTART_SINCE:
-        gaps.append(_gap("waitstart", "how long each request waits", "pg_locks.waitstart exists from 14", "upgrade"))
+        undated = any(not lock.granted and lock.waited_s is None for lock in known)
+        why = "pg_locks.waitstart exists from 14; a statement's start, its stand-in, needs pg_monitor"
+        fix = "GRANT pg_monitor TO the role diag connects as"
+        gaps.append(_gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
     hidden = sum(row["query"] == _HIDDEN for row in backends)
     if hidden:
         what, fix = f"statement and state of {hidden} backends", "GRANT pg_monitor TO the role diag connects as"
         gaps.append(_gap("backends", what, "hidden from this role", fix))
     return PgLocks(
         target=session.target,
-        observed_at=server[0]["observed_at"],
+        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
         database=server[0]["database"] or Oid(0),
-        locks=_narrowed(known, relations, scope),
+        locks=known,
         backends=typed([_shown(row) for row in backends], Backend),
         prepared=typed(
             [{**row, "owner": str(row["owner"]), "database": str(row["database"])} for row in prepared],
             PreparedTransaction,
         ),
         relations=relations,
+        narrowed_to=narrowed_to,
     )
 
 
@@ -59,28 +66,27 @@ def _shown(row: dict[str, object]) -> dict[str, object]:
     return {**row, **text, "query": "" if row["query"] == _HIDDEN else text["query"]}
 
 
-def _relations(session: Session, oids: set[Oid]) -> tuple[tuple[Relation, ...], list[Gap]]:
-    if not oids:
-        return (), []
+def _relations(
+    session: Session, oids: set[Oid], scope: Scope
+) -> tuple[tuple[Relation, ...], tuple[Oid, ...], list[Gap]]:
+    """Return the names of the locked relations, the oids of the asked table, and what could not be read."""
+    if not oids and not scope.table:
+        return (), (), []
+    names = [scope.table, scope.table.rpartition(".")[2]] if scope.table else []
+    wanted = {"oids": sorted(oids), "names": [name.strip('"') for name in names], "table": scope.table}
     try:
-        (rows,) = ask(session, [(query("relations", session.server_major), {"oids": sorted(oids)})])
+        (rows,) = ask(session, [(query("relations", session.server_major), wanted)])
     except SourceError as error:
         if session.probe.deadline.passed:
             raise
-        return (), [_gap("relations", "names of the locked relations", error.message, error.fix)]
-    return _named(rows), []
-
-
-def _named(rows: Rows) -> tuple[Relation, ...]:
-    return tuple(Relation(oid=row["oid"], name=ServerText(f"{row['schema']}.{row['name']}")) for row in rows)
-
-
-def _narrowed(locks: tuple[Lock, ...], relations: tuple[Relation, ...], scope: Scope) -> tuple[Lock, ...]:
-    """Keep the locks on the asked table, written with or without its schema."""
-    if not scope.table:
-        return locks
-    wanted = {one.oid for one in relations if scope.table in (one.name.raw, one.name.raw.rpartition(".")[2])}
-    return tuple(lock for lock in locks if lock.tag.relation in wanted or lock.pid is None)
+        fact = "locks" if scope.table else "relations"
+        return (), (Oid(0),) if scope.table else (), [_gap(fact, "names of relations", error.message, error.fix)]
+    relations = tuple(Relation(oid=Oid(row["oid"]), name=ServerText(row["name"])) for row in rows)
+    narrowed_to = tuple(Oid(row["oid"]) for row in rows if row["asked_for"])
+    if scope.table and not narrowed_to:
+        why = "there is no relation of that name in this database"
+        return relations, (Oid(0),), [_gap("locks", f"table {scope.table}", why, "check the name, or drop --table")]
+    return relations, narrowed_to, []
 
 
 def _gap(fact: str, what: str, why: str, fix: str) -> Gap:

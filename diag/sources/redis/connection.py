@@ -134,8 +134,11 @@ def _authenticate(connection: Connection, probe: Probe, user: str, password: str
 
 def _choose(connection: Connection, probe: Probe, database: int) -> None:
     """Name the connection (a server that forbids it loses only that) and select the database."""
-    _, reply = exchange(connection, probe, [("CLIENT", "SETNAME", probe.client_name), ("SELECT", database)])
-    if isinstance(reply, ResponseError) and (database or not str(reply).startswith("NOPERM")):
+    commands: list[tuple[Argument, ...]] = [("CLIENT", "SETNAME", probe.client_name)]
+    if database:  # 0 is where a connection begins, and the least ACL needs no right to stay there
+        commands.append(("SELECT", database))
+    reply = exchange(connection, probe, commands)[-1]
+    if isinstance(reply, ResponseError) and (database or "AUTH" in str(reply).upper()):
         raise explain(reply, probe)
     probe.at(Rung.QUERY)
 

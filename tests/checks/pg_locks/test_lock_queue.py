@@ -49,11 +49,48 @@ def test_cancelling_the_migration_is_offered_before_ending_the_holder():
     (found,), _ = judged(SLUG, pg_locks(HOLDER, alter(9.0), *readers(12)))
     assert [step.risk for step in found.steps] == [Risk.READ_ONLY, Risk.REVERSIBLE, Risk.DISRUPTIVE]
     cancel, end = found.steps[1], found.steps[2]
-    assert (cancel.title.values["pid"], cancel.title.values["n"].value) == (200, 12)
-    assert end.title.values["n"].value == 13
+    assert (cancel.title.values["pid"], cancel.title.values["freed"].value) == (200, 12)
+    assert end.title.values["freed"].value == 13
     assert isinstance(cancel.command, SqlCommand)
     assert cancel.command.parameters[0] == 200
     assert "backend_start" in cancel.command.statement
+
+
+def test_three_holders_are_all_named_and_no_step_promises_what_one_alone_cannot_do():
+    holders = [lock(LockMode.ACCESS_SHARE, pid=pid) for pid in (100, 101, 102)]
+    (found,), _ = judged(SLUG, pg_locks(*holders, alter(9.0), *readers(3)))
+    assert found.summary.values["more"].values["more"] == 2
+    endings = [step for step in found.steps if step.risk is Risk.DISRUPTIVE]
+    assert [step.title.values["freed"].value for step in endings] == [4, 4, 4]
+    assert all("all of them needed" in step.title.values["which"].template for step in endings)
+
+
+def test_a_retried_migration_is_two_to_cancel():
+    again = lock(LockMode.ACCESS_EXCLUSIVE, pid=201, waited_s=8.0)
+    (found,), _ = judged(SLUG, pg_locks(HOLDER, alter(9.0), again, *readers(5)))
+    cancels = [step for step in found.steps if step.risk is Risk.REVERSIBLE]
+    assert [(step.title.values["pid"], step.title.values["freed"].value) for step in cancels] == [(200, 5), (201, 5)]
+
+
+def test_the_partitions_of_one_table_are_one_trouble():
+    partitions = [LockTag(locktype="relation", database=Oid(5), relation=Oid(20_000 + n)) for n in range(12)]
+    held = [lock(LockMode.ACCESS_EXCLUSIVE, pid=100, tag=tag) for tag in partitions]
+    waits = [lock(LockMode.ACCESS_SHARE, pid=300 + n, tag=tag, waited_s=6.0) for n, tag in enumerate(partitions)]
+    (found,), _ = judged(SLUG, pg_locks(*held, *waits))
+    assert (found.severity, found.evidence[0].value.value) == (Severity.CRITICAL, 12)
+
+
+def test_a_narrowed_look_still_follows_the_chain_to_its_end():
+    other = LockTag(locktype="relation", database=Oid(5), relation=Oid(20_000))
+    world = pg_locks(
+        lock(LockMode.ACCESS_SHARE, pid=100, tag=other),
+        lock(LockMode.ACCESS_EXCLUSIVE, pid=200, tag=other, waited_s=9.0),
+        lock(LockMode.ROW_EXCLUSIVE, pid=200),
+        lock(LockMode.SHARE, pid=300, waited_s=8.0),
+        narrowed_to=(Oid(16_390),),
+    )
+    (found,), _ = judged(SLUG, world)
+    assert (found.subject.relation, found.subject.pid) == (ServerText("public.orders"), 100)
 
 
 def test_a_running_holder_is_cancelled_and_not_terminated():
