@@ -194,7 +194,18 @@ def read(path: Path) -> Config:
         raise ConfigError(message, hint="diag config sample lists every key") from error
     _refuse_foreign_commands(config, path)
     _refuse_broken_patterns(config, shown)
+    _refuse_namesakes(config, shown)
     return config
+
+
+def _refuse_namesakes(config: Config, shown: str) -> None:
+    """Two targets of a kind with one name would be taken for one server."""
+    for called, context in config.contexts.items():
+        for kind in _TYPES:
+            names = [target.name for target in context.targets(kind)]
+            if len(names) != len(set(names)):
+                message = f"{shown}: context {visible(called)} has two {kind} targets of one name"
+                raise ConfigError(message, hint='give each a name = "…"')
 
 
 def _place(raw: dict[str, Any], whole: msgspec.ValidationError) -> str:

@@ -74,6 +74,12 @@ class EvidenceError(DiagError):
     exit_code = ExitCode.BAD_EVIDENCE
 
 
+class Interrupted(DiagError):
+    """The person ended the command before there was anything to report."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
 class RunbookError(DiagError):
     """A runbook is not well formed; `problems` has one line each, with line numbers."""
 

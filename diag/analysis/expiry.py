@@ -9,6 +9,7 @@ with a union over half-overlapping windows). Only after that test is a share est
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ from diag.snapshots.base import Row
 from diag.snapshots.redis import KeyFamily, RedisExpiry
 from diag.text import KeyText
 
+_CENTURY_S = 3_155_760_000.0
+_NEAR_S, _AROUND_S = 10.0, 60.0  # the minute on either side of a window, past what may be its own flanks
 _Z95 = 1.959964  # normal quantile of a two-sided 95 % interval
 
 
@@ -25,7 +28,7 @@ class Cluster(Struct, frozen=True, kw_only=True):
 
     `sampled_keys` of the family's `family_keys` sampled ones fall into it; `from_s` and `width_s`
     place it after `observed_at`; `log_p` is the bound of chance; `burst_factor` is its rate over
-    the family's median rate.
+    that of the minute beside it.
     """
 
     pattern: KeyText
@@ -57,7 +60,7 @@ def densest_window(family: KeyFamily, window_s: float, families: int) -> Cluster
         from_s=first,
         width_s=last - first,
         log_p=log_chance(best, len(times), window_s, span, families),
-        burst_factor=_burst_factor(times, best, window_s, span),
+        burst_factor=_burst_factor(times, best, window_s, (first, last)),
     )
 
 
@@ -70,15 +73,21 @@ def log_chance(inside: int, sampled: int, window_s: float, span_s: float, famili
     return min(0.0, -expected + inside - inside * math.log(inside / expected) + math.log(windows * max(1, families)))
 
 
-def _burst_factor(times: tuple[float, ...], inside: int, window_s: float, span_s: float) -> float:
-    """Compare the window with the median window of the same family; an empty median counts as one key."""
-    counts: dict[int, int] = {}
-    for at in times:
-        counts[int(at // window_s)] = counts.get(int(at // window_s), 0) + 1
-    windows = max(1, math.ceil(span_s / window_s))
-    ranked = sorted(counts.values(), reverse=True)
-    median = ranked[windows // 2] if windows // 2 < len(ranked) else 0
-    return inside / max(1, median)
+def _burst_factor(times: tuple[float, ...], inside: int, window_s: float, window: tuple[float, float]) -> float:
+    """Compare the window with the busier of the minutes before and after it; an empty minute counts as one key.
+
+    Keys renewed on use pile up towards their full time to live, and short times to live fill every
+    window: there the minute beside is as busy. A cliff stands alone.
+    """
+    first, last = window
+    sides = ((first - _NEAR_S - _AROUND_S, first - _NEAR_S), (last + _NEAR_S, last + _NEAR_S + _AROUND_S))
+    busiest = 0.0
+    for begin, end in sides:
+        begin_seen = max(0.0, begin)
+        if end > begin_seen:
+            count = bisect_right(times, end) - bisect_left(times, begin_seen)
+            busiest = max(busiest, count * window_s / (end - begin_seen))
+    return inside / max(1.0, busiest)
 
 
 def share_interval(inside: int, sampled: int) -> tuple[float, float]:
@@ -89,6 +98,11 @@ def share_interval(inside: int, sampled: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * sampled)) / (1 + z2 / sampled)
     half = _Z95 / (1 + z2 / sampled) * math.sqrt(share * (1 - share) / sampled + z2 / (4 * sampled**2))
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def moment(facts: RedisExpiry, cluster: Cluster) -> datetime:
+    """Return when the window of a cluster begins; a time beyond the calendar is as good as its last century."""
+    return facts.observed_at + timedelta(seconds=min(cluster.from_s, _CENTURY_S))
 
 
 def keys_in(cluster: Cluster, facts: RedisExpiry) -> int:
@@ -122,7 +136,7 @@ def cluster_rows(facts: RedisExpiry, window_s: float) -> tuple[ClusterRow, ...]:
             pattern=cluster.pattern,
             keys=keys_in(cluster, facts),
             share=round(cluster.sampled_keys / cluster.family_keys, 4),
-            expires_at=facts.observed_at + timedelta(seconds=cluster.from_s),
+            expires_at=moment(facts, cluster),
             width_s=round(cluster.width_s, 3),
         )
         for family in facts.families

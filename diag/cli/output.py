@@ -29,6 +29,9 @@ def settled_format(asked: str, output: str) -> str:
     if asked and asked not in FORMATS:
         message = f"--format {visible(asked)!r} is none of {', '.join(FORMATS)}"
         raise UsageError(message)
+    if not asked and Path(output).suffix in (".html", ".htm"):
+        message = f"there is no HTML report yet, so {visible(output)} would not be one"
+        raise UsageError(message, hint="write to a .md, .json or .txt file")
     return asked or _BY_NAME.get(Path(output).suffix, "text")
 
 

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from diag.cli.front import DIAGNOSTICS, OTHERS, front_page
-from diag.errors import DiagError, ExitCode, UsageError
+from diag.errors import DiagError, ExitCode, Interrupted, UsageError
 from diag.text import visible
 
 _MODULES: Final = {name: f"diag.cli.{name}" for name in OTHERS}
@@ -91,6 +91,7 @@ def _run(words: list[str]) -> int:
     except DiagError as error:
         return _failed(error, words)
     except KeyboardInterrupt:
+        _failed(Interrupted("interrupted before anything was seen"), words)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader went away: head, less
         return ExitCode.CLEAR

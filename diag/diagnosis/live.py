@@ -96,8 +96,10 @@ def diagnose(
         interrupted = True
     progress("")
     for look in pending:
-        why = "interrupted" if interrupted else look.probe.too_slow().message
-        gap = _gap(look.kind, look.what, why, look.probe.too_slow().fix, look.probe.rung)
+        late = look.probe.too_slow()
+        why, fix = ("the look was interrupted", "run it again") if interrupted else (late.message, late.fix)
+        what = "the rest" if any(name == look.target.name for name, _ in frames) else look.what
+        gap = _gap(look.kind, what, why, fix, look.probe.rung)
         _keep(look, gap, frames, lost, writer)
     footprint = {look.label: look.probe.footprint for look in looks}
     if writer:

@@ -98,6 +98,8 @@ def plan(request: Request) -> Plan:
     wanted = [slug for command in request.folders for slug in catalog.slugs(command)]
     only = {catalog.known(slug, request.command) for slug in request.only}
     skip = {catalog.known(slug, request.command) for slug in request.skip}
+    for slug in request.context.limits:
+        catalog.known(slug)  # a limit nobody reads is a limit that is not in force
     flagged = _flagged(request)
     chosen = [slug for slug in wanted if (not only or slug in only) and slug not in skip]
     if not chosen:

@@ -272,7 +272,7 @@ def test_an_interrupted_look_still_leaves_its_report(words, number, stalled):
     made = json.loads(out)
     assert time.monotonic() - started < 3
     assert (child.returncode, made["verdict"], err) == (130, "unknown", "")
-    assert [gap["why"] for gap in made["gaps"]] == ["interrupted"]
+    assert [gap["why"] for gap in made["gaps"]] == ["the look was interrupted"]
 
 
 def test_an_interrupted_watch_leaves_whole_lines(redis_server):

@@ -10,7 +10,6 @@ Blind    one hot key is invisible to a sample; whether anybody reads the keys is
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from msgspec import Struct
 
@@ -25,7 +24,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     window_s: float = 5.0  # half of a miss storm of 10 s, the shortest that people called us for
     log_chance: float = -6.9  # ln 0.001: one false alarm in a thousand quiet looks
-    burst_factor: float = 5.0  # a family whose every window is full (short TTL) stays near 1
+    burst_factor: float = 5.0  # short times to live, and keys renewed on use, stay near 1
     keys: int = 500  # below this, one query a key is a second of work for a small database
     critical_keys: int = 10_000  # at 2 000 queries/s of a mid-size database: the length of a storm
 
@@ -39,7 +38,7 @@ def judge(sample: RedisExpiry, limits: Limits) -> Iterator[Finding]:
         keys, (least, most) = expiry.keys_in(cliff, sample), expiry.keys_interval(cliff, sample)
         if keys < limits.keys:
             continue
-        at = sample.observed_at + timedelta(seconds=cliff.from_s)
+        at = expiry.moment(sample, cliff)
         yield Finding(
             severity=Severity.CRITICAL if keys >= limits.critical_keys else Severity.WARNING,
             basis=Basis.DERIVED,
@@ -65,7 +64,7 @@ def judge(sample: RedisExpiry, limits: Limits) -> Iterator[Finding]:
                 ),
                 Evidence(name="sampled", value=Quantity(sample.sampled_keys, "keys"), source=sample.method),
                 Evidence(
-                    name="against the family's median window",
+                    name="against the minute beside it",
                     value=Quantity(cliff.burst_factor, "times"),
                     source="sample",
                 ),

@@ -24,6 +24,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How late is late."""
 
     warning_s: float = 30.0  # later than this, a fraud check or a notification is late for the person waiting
+    abandoned_s: float = 604_800.0  # 7 d without members: offsets.retention.minutes, a leftover and not a lag
     critical_s: float = 300.0  # five minutes late: notifications and fraud checks have lost their point
 
 
@@ -31,6 +32,8 @@ def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
     """Find groups whose next unread record on some topic is too old."""
     for lag in topic_lags(window):
         if lag.lag_s is None or lag.lag_s < limits.warning_s:
+            continue
+        if lag.group.state == "Empty" and lag.lag_s >= limits.abandoned_s:
             continue
         behind = [row for row in lag.rows if row.lag_s is not None and row.lag_s >= limits.warning_s]
         yield Finding(

@@ -6,13 +6,14 @@ Source: Kafka protocol guide, "Error Codes"; Kafka documentation, "Authorization
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from kafka.errors import for_code
 
 from diag.errors import Rung, SourceError
 from diag.snapshots.base import Gap, Scope
-from diag.snapshots.kafka import ConsumerGroup
+from diag.snapshots.kafka import CommittedOffset, ConsumerGroup
 from diag.sources.kafka.cluster import Session
 from diag.text import ServerText, visible
 
@@ -96,6 +97,30 @@ def groups_without_commits(
             what=ServerText(f"the commits of group {group.group.raw}"),
             why=ServerText("none is visible; the broker leaves out topics that this user may not describe"),
             fix=ServerText("if it does commit: grant Describe on its topics to the user diag connects as"),
+        )
+
+
+def no_such_topic(scope: Scope) -> Gap:
+    """Return the gap for topics that were asked for and that no visible group has commits on."""
+    return Gap(
+        source="kafka",
+        fact="commits",
+        what=ServerText(f"commits on {', '.join(scope.topics)}"),
+        why=ServerText("no visible group has commits on a topic of that name"),
+        fix=ServerText("check the name; or grant Describe on the topic to the user diag connects as"),
+    )
+
+
+def from_the_future(commits: Sequence[CommittedOffset], now: datetime) -> Iterator[Gap]:
+    """Yield a gap when records are dated ahead of our clock: their time lag is unknown, and not zero."""
+    ahead = [commit for commit in commits if commit.record_at is not None and commit.record_at > now]
+    if ahead:
+        yield Gap(
+            source="kafka",
+            fact="record_times",
+            what=ServerText(f"the time lag on {len(ahead)} partitions (first: {ahead[0].on.topic.raw})"),
+            why=ServerText("the next record is dated in the future"),
+            fix=ServerText("compare the clocks of the producers, the brokers and this machine"),
         )
 
 

@@ -35,7 +35,14 @@ from diag.snapshots.kafka import (
 )
 from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
-from diag.sources.kafka.gaps import groups_without_commits, refused, unread, unseen_groups
+from diag.sources.kafka.gaps import (
+    from_the_future,
+    groups_without_commits,
+    no_such_topic,
+    refused,
+    unread,
+    unseen_groups,
+)
 from diag.sources.kafka.record_times import with_record_times
 from diag.text import ServerText
 
@@ -56,18 +63,21 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     gaps += unseen_groups(session, scope, [group.group for groups in listed.values() for group in groups])
     commits, answered = _committed(session, scope, listed, gaps)
     groups = _described(session, listed, gaps)
+    if scope.topics and not commits:
+        gaps.append(no_such_topic(scope))
     if not scope.topics:
         silent = [group for group in groups if group.group in answered]
         gaps += groups_without_commits(silent, {commit.group for commit in commits}, gaps)
     leaders = _leaders(session, {commit.on.topic for commit in commits}, gaps)
     wanted = {commit.on for commit in commits} & leaders.keys()
     ends = _ends(session, {on: leaders[on] for on in wanted}, gaps)
+    observed_at = datetime.now(UTC)  # of the ends: what comes later takes its time and must not bend the rates
     commits, timestamp_type = with_record_times(session, commits, ends, leaders, gaps)
     return KafkaLag(
         target=session.target,
-        observed_at=datetime.now(UTC),
+        observed_at=observed_at,
         took_s=time.monotonic() - started,
-        gaps=tuple(dict.fromkeys(gaps)),
+        gaps=tuple(dict.fromkeys((*gaps, *from_the_future(commits, observed_at)))),
         groups=groups,
         commits=commits,
         log_ends=tuple(ends.values()),

@@ -26,6 +26,7 @@ from diag.text import ServerText
 
 _FETCH = 12  # newest version that names topics; from 13 they have ids
 _MOST_PLACES = 500
+_MOST_ALONE = 16  # of those whose first batch is larger than that: each may answer with a whole message.max.bytes
 _PARTITION_BYTES = 64 * 1024
 _ANSWER_BYTES = 8 * 1024 * 1024
 _LOG_APPEND_TIME = 1
@@ -89,6 +90,10 @@ def _fetched(session: Session, places: list[Place], leaders: Mapping[TopicPartit
         left = [place for place in left if place not in found]
         if not left:
             break
+        if not alone and len(left) > _MOST_ALONE:
+            what = f"record times of {len(left) - _MOST_ALONE} partitions"
+            gaps.append(_gap(what, f"their next batch is larger than {_PARTITION_BYTES // 1024} KiB", "narrow it"))
+            left = left[:_MOST_ALONE]
     return found
 
 

@@ -137,7 +137,7 @@ def _explain_connect(said: str, rung: Rung) -> SourceError:
     words = visible("; ".join(line.strip() for line in said.splitlines() if "Is the server running" not in line))
     if any(sign in said for sign in _NOT_POSTGRES):
         return Unreachable(f"this does not answer like PostgreSQL: {words}", rung=Rung.DECODE, fix="check the port")
-    if rung in (Rung.AUTH, Rung.AUTHORISE) and "FATAL" in said:
+    if rung in (Rung.AUTH, Rung.AUTHORISE) and ("FATAL" in said or "no password supplied" in said):
         return Denied(words, rung=rung, fix="check user, password, database and pg_hba.conf")
     if rung is Rung.TLS or "SSL" in said:
         return Unreachable(words, rung=Rung.TLS, fix="check sslmode and sslrootcert against what the server offers")

@@ -8,6 +8,7 @@ Source: redis.io, "RANDOMKEY", "SCAN", "PEXPIRETIME"; redis/redis#15411 on long 
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -41,17 +42,18 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
     size, observed_at = shaped(size, int), _moment(shaped(clock, tuple[bytes, bytes]))
     walk = bool(scope.match) or size <= _SAMPLE_KEYS
     names, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
-    expiries = list(_expiries(session, names, told, observed_at.timestamp()))
+    sampled = names if len(names) <= _SAMPLE_KEYS else random.sample(names, _SAMPLE_KEYS)
+    expiries = list(_expiries(session, sampled, told, observed_at.timestamp()))
     return RedisExpiry(
         target=msgspec.structs.replace(session.target, version=ServerText(told.get("redis_version", ""))),
         observed_at=observed_at,
         took_s=time.monotonic() - started,
-        gaps=tuple(_gaps(session, info, told, whole=whole)),
+        gaps=tuple(_gaps(session, info, told, whole=whole, match=scope.match, found=len(names))),
         families=_families(expiries),
         sampled_keys=len(expiries),
-        total_keys=len(expiries) if scope.match else size,
-        exhaustive=walk and whole,
-        method=f"SCAN{' MATCH' if scope.match else ''}, every key" if walk else "RANDOMKEY, with replacement",
+        total_keys=len(names) if scope.match else size,
+        exhaustive=walk and whole and len(sampled) == len(names),
+        method=_method(scope, walk=walk, whole=whole and len(sampled) == len(names)),
         database=session.database,
         keyspace_hits=_number(told, "keyspace_hits"),
         keyspace_misses=_number(told, "keyspace_misses"),
@@ -75,6 +77,13 @@ def _number(told: dict[str, str], name: str) -> int:
     """Return a counter of INFO; 0 when it is not there or not a number."""
     written = told.get(name, "")
     return int(written) if written.isascii() and written.isdecimal() else 0
+
+
+def _method(scope: Scope, *, walk: bool, whole: bool) -> str:
+    if not walk:
+        return "RANDOMKEY, with replacement"
+    narrowed = "SCAN MATCH" if scope.match else "SCAN"
+    return f"{narrowed}, every key" if whole else f"{narrowed}, a fair draw of what it met"
 
 
 def _parsed(info: bytes) -> dict[str, str]:
@@ -101,8 +110,6 @@ def _walked(session: Session, match: str) -> tuple[list[bytes], bool]:
         names.update(dict.fromkeys(found))
         if cursor in (b"0", 0):
             return list(names), True
-        if len(names) >= _SAMPLE_KEYS:
-            break
     return list(names), False
 
 
@@ -158,11 +165,15 @@ def _families(expiries: list[tuple[bytes, float | None]]) -> tuple[KeyFamily, ..
     )
 
 
-def _gaps(session: Session, info: object, told: dict[str, str], *, whole: bool) -> Iterator[Gap]:
+def _gaps(  # noqa: PLR0913  what each gap is about
+    session: Session, info: object, told: dict[str, str], *, whole: bool, match: str, found: int
+) -> Iterator[Gap]:
     if isinstance(info, ResponseError):
         yield _gap("counters", "INFO: counters and version", str(info), _acl(session, "+info"))
     if told.get("cluster_enabled") == "1":
-        yield _gap("nodes", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
+        yield _gap("families", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
+    if match and not found:
+        yield _gap("families", "keys of the asked pattern", "no key matches it in this database", "check --match")
     if not whole:
         yield _gap("families", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
 

@@ -18,6 +18,12 @@ def spread(count: int, *, over_s: float = HOUR_S, seed: int = 1) -> list[float]:
     return [chance.uniform(0, over_s) for _ in range(count)]
 
 
+def renewed(count: int) -> list[float]:
+    """Seconds since each session was last used: a minute ago on average, at most half an hour."""
+    chance = random.Random(3)
+    return [min(1_800.0, chance.expovariate(1 / 60)) for _ in range(count)]
+
+
 def cliff(count: int, *, at_s: float = 290.0, width_s: float = 2.0) -> list[float]:
     return [at_s + width_s * number / count for number in range(count)]
 
@@ -33,6 +39,14 @@ WORLDS = {
     "a mild bump in a busy family is no cliff": (
         redis_expiry(family("rate:{n}", *spread(5_000, over_s=60), *cliff(400, at_s=30)), total_keys=10**6),
         [],
+    ),
+    "sessions renewed on use pile up at their full time to live": (
+        redis_expiry(family("session:{uuid}", *[1_800 - at for at in renewed(5_000)]), total_keys=30_000),
+        [],
+    ),
+    "a time to live in milliseconds by mistake": (
+        redis_expiry(family("c:{n}", *[1.8e12] * 600)),
+        [(Severity.WARNING, 600)],
     ),
     "one key short of the limit": (redis_expiry(family("product:{n}", *cliff(499))), []),
     "at the limit": (redis_expiry(family("product:{n}", *cliff(500))), [(Severity.WARNING, 500)]),
