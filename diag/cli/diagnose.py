@@ -102,8 +102,18 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
             skip=tuple(options["skip"]),
             limits=tuple(options["limit"]),
             show_literals=options["show_literals"],
+            again=_again(options),
         )
     )
+
+
+def _again(options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the words that lead to the same targets once more; one that holds a password is left out."""
+    from diag.config import passwords_in
+
+    names = ("context", "config", "kafka_config", *_FLAGS)
+    typed = ((name, options.get(name, "")) for name in names)
+    return tuple(f"--{name.replace('_', '-')}={value}" for name, value in typed if value and not passwords_in(value))
 
 
 def _diagnosed(plan: Plan, options: dict[str, Any]) -> tuple[Report, Masks, bool]:

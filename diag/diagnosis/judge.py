@@ -18,6 +18,8 @@ from diag.findings import (
     Report,
     ReportError,
     Severity,
+    ShellCommand,
+    Step,
     Subject,
     Verdict,
     say,
@@ -52,7 +54,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
     outcomes: list[CheckOutcome] = []
     for planned in plan.checks:
         for name in _target_names(planned, frames, lost):
-            found, outcome = judge_check(planned, name, frames, lost)
+            found, outcome = judge_check(planned, name, frames, lost, plan.request.again)
             findings += found
             outcomes.append(outcome)
     snapshots = [snapshot for taken in frames.values() for snapshot in taken]
@@ -76,7 +78,11 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
 
 
 def judge_check(
-    planned: Planned, target: str, frames: Frames, lost: Sequence[tuple[str, Gap]]
+    planned: Planned,
+    target: str,
+    frames: Frames,
+    lost: Sequence[tuple[str, Gap]],
+    again: tuple[str, ...] = (),
 ) -> tuple[list[Finding], CheckOutcome]:
     """Run one check on one target's frames."""
 
@@ -98,6 +104,7 @@ def judge_check(
             target=target,
             fingerprint=_fingerprint(planned.slug, target, finding.subject),
             explains=planned.check.explains,
+            steps=tuple(_led_to_the_same_target(step, again) for step in finding.steps),
         )
         for finding in planned.check.judge(facts, planned.limits)
     ]
@@ -105,6 +112,14 @@ def judge_check(
         return found, ended(Outcome.FOUND)
     missing = _missing(planned, target, frames, lost)
     return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+
+
+def _led_to_the_same_target(step: Step, again: tuple[str, ...]) -> Step:
+    """Let a printed `diag` command ask the server that was asked, not whatever is the default."""
+    command = step.command
+    if not again or not isinstance(command, ShellCommand) or command.argv[0] != "diag":
+        return step
+    return msgspec.structs.replace(step, command=ShellCommand((*command.argv, *again)))
 
 
 def _missing(planned: Planned, target: str, frames: Frames, lost: Sequence[tuple[str, Gap]]) -> Gap | None:

@@ -20,7 +20,7 @@ from diag.text import visible
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What was asked for on the command line."""
+    """What was asked for on the command line; `again` are the words that lead to the same targets once more."""
 
     command: str
     context: Context
@@ -34,6 +34,7 @@ class Request(Struct, frozen=True, kw_only=True):
     skip: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     show_literals: bool = False
+    again: tuple[str, ...] = ()
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ the sources that can be handed a connected socket get theirs from here.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 
@@ -25,16 +26,17 @@ class Tls(Struct, frozen=True, kw_only=True):
     verify: bool = True
 
 
-def dial(host: str, port: int, probe: Probe, tls: Tls | None = None) -> socket.socket:
+def dial(host: str, port: int, probe: Probe, tls: Tls | None = None, *, patience_s: float = math.inf) -> socket.socket:
     """Return a connected (and, with `tls`, encrypted) socket under the probe's watchdog.
 
+    `patience_s` bounds this address alone, where others are still to be tried.
     Raises `Unreachable` or `TooSlow`, naming the rung.
     """
     probe.at(Rung.RESOLVE)
     where = visible(f"{host}:{port}")
     addresses = resolve(host, port)
     probe.at(Rung.CONNECT)
-    connected = _connect(addresses, where, probe)
+    connected = _connect(addresses, where, probe, patience_s)
     if tls is None:
         return connected
     probe.at(Rung.TLS)
@@ -63,13 +65,14 @@ def resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[obje
 
 
 def _connect(
-    addresses: list[tuple[socket.AddressFamily, tuple[object, ...]]], where: str, probe: Probe
+    addresses: list[tuple[socket.AddressFamily, tuple[object, ...]]], where: str, probe: Probe, patience_s: float
 ) -> socket.socket:
     refusal: OSError | None = None
     for family, address in addresses:
         candidate = socket.socket(family, socket.SOCK_STREAM)
         probe.watch(candidate)
-        candidate.settimeout(max(0.001, probe.deadline.remaining_s))
+        share_s = min(patience_s, probe.deadline.remaining_s) / len(addresses)
+        candidate.settimeout(max(0.001, share_s))
         try:
             candidate.connect(address)
         except OSError as error:
@@ -99,6 +102,12 @@ def explain_connect(error: OSError | None, where: str) -> Unreachable:
             f"{where} refused the connection",
             rung=Rung.CONNECT,
             fix="check the port, and that the server is running and listens on this address",
+        )
+    if isinstance(error, TimeoutError):
+        return Unreachable(
+            f"{where} does not answer",
+            rung=Rung.CONNECT,
+            fix="check that the host is up, and the route and firewall between here and it",
         )
     said = (error.strerror if error is not None else "") or "no address to try"
     return Unreachable(

@@ -40,11 +40,17 @@ Message: TypeAlias = Any
 class Broker:
     """An authenticated connection. `versions` knows which requests the broker understands."""
 
-    def __init__(self, host: str, port: int, probe: Probe, security: Security) -> None:
-        """Dial, say which versions we speak, authenticate. Raises a `SourceError` that names the rung."""
+    def __init__(
+        self, host: str, port: int, probe: Probe, security: Security, *, patience_s: float = _HANDSHAKE_S
+    ) -> None:
+        """Dial, say which versions we speak, authenticate. Raises a `SourceError` that names the rung.
+
+        `patience_s` bounds the way to this broker alone, so that a dead one leaves time for the others.
+        """
+        self._patience_s = patience_s
         self.where = visible(f"{host}:{port}")
         self.probe = probe
-        self.socket = dial(host, port, probe, security.tls)
+        self.socket = dial(host, port, probe, security.tls, patience_s=patience_s)
         self.unanswered = 0
         self._heard = False
         self._protocol = KafkaProtocol(client_id=probe.client_name, receive_message_max_bytes=_MOST_ANSWER_BYTES)
@@ -121,7 +127,7 @@ class Broker:
 
     def _handshake(self, request: Message) -> Message:
         self.send(request)
-        self.socket.settimeout(max(0.001, min(_HANDSHAKE_S, self.probe.deadline.remaining_s)))
+        self.socket.settimeout(max(0.001, min(self._patience_s, self.probe.deadline.remaining_s)))
         while True:
             answers = self.receive()
             if answers:

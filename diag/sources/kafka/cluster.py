@@ -18,6 +18,8 @@ from diag.wire.dial import is_loopback
 from diag.wire.probe import Probe
 
 _PORT = 9092
+_MOST_PATIENCE_S = 3.0  # a listener that says nothing for so long is another protocol, or gone
+_MORE_TO_COME = 4  # the work itself still needs most of the time when a broker does not answer
 _DESCRIBE = 8  # AclOperation.DESCRIBE
 _OPERATIONS_SINCE, _OPERATIONS_UNTIL = 8, 10  # Metadata versions that tell what this user may do to the cluster
 
@@ -99,9 +101,9 @@ def _parsed(bootstrap_servers: str) -> list[tuple[str, int]]:
 
 def _first_answering(addresses: list[tuple[str, int]], probe: Probe, how: Security) -> Broker:
     refusal: SourceError | None = None
-    for host, port in addresses:
+    for left, (host, port) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         try:
-            return Broker(host, port, probe, how)
+            return Broker(host, port, probe, how, patience_s=_patience_s(probe, left))
         except Denied:
             raise  # a wrong password is wrong on every broker, and repeating it can lock the user out
         except SourceError as error:
@@ -112,13 +114,18 @@ def _first_answering(addresses: list[tuple[str, int]], probe: Probe, how: Securi
     raise refusal
 
 
+def _patience_s(probe: Probe, left: int) -> float:
+    """Return the share of the time that one address of `left` may have."""
+    return min(_MOST_PATIENCE_S, probe.deadline.remaining_s / left)
+
+
 def _reach(  # noqa: PLR0913  an address is three things
     node: int, host: str, port: int, first: Broker, probe: Probe, how: Security, gaps: list[Gap]
 ) -> dict[int, Broker]:
     if first.where == visible(f"{host}:{port}"):
         return {node: first}
     try:
-        return {node: Broker(host, port, probe, how)}
+        return {node: Broker(host, port, probe, how, patience_s=_patience_s(probe, _MORE_TO_COME))}
     except SourceError as error:
         if probe.deadline.passed:
             raise

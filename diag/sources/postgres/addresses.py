@@ -21,8 +21,8 @@ from diag.wire.probe import Probe
 _PORT = "5432"
 
 
-def addressed(wanted: dict[str, Any], probe: Probe) -> dict[str, Any]:
-    """Return the connection parameters with an address for every host name, in the order to try them.
+def addressed(wanted: dict[str, Any], probe: Probe) -> list[dict[str, Any]]:
+    """Return the connection parameters of every address there is, in the order to try them.
 
     Raises `Unreachable` when none of the names resolves.
     """
@@ -30,7 +30,7 @@ def addressed(wanted: dict[str, Any], probe: Probe) -> dict[str, Any]:
     service = _service(str(wanted.get("service") or os.environ.get("PGSERVICE", "")))
     host = _first(wanted.get("host"), service.get("host"), os.environ.get("PGHOST"))
     if not host or _first(wanted.get("hostaddr"), service.get("hostaddr"), os.environ.get("PGHOSTADDR")):
-        return wanted  # a Unix socket, or an address already
+        return [wanted]  # a Unix socket, or an address already
     ports = _first(wanted.get("port"), service.get("port"), os.environ.get("PGPORT"), _PORT).split(",")
     tried: list[tuple[str, str, str]] = []
     refusal: Unreachable | None = None
@@ -42,8 +42,7 @@ def addressed(wanted: dict[str, Any], probe: Probe) -> dict[str, Any]:
             refusal = error
     if not tried and refusal:
         raise refusal
-    hosts, addresses, chosen_ports = (",".join(column) for column in zip(*tried, strict=True))
-    return {**wanted, "host": hosts, "hostaddr": addresses, "port": chosen_ports}
+    return [{**wanted, "host": name, "hostaddr": address, "port": port} for name, address, port in tried]
 
 
 def _addresses(name: str, port: str) -> list[str]:

@@ -27,7 +27,7 @@ from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreada
 from diag.snapshots.base import Target, from_wire
 from diag.sources.postgres.addresses import addressed
 from diag.text import ServerText, visible
-from diag.wire.probe import Probe
+from diag.wire.probe import Deadline, Probe
 
 _LOCK_TIMEOUT_MS = 100  # a catalog somebody locks must not keep us in its queue
 _CHECK_CONNECTION_MS = 500  # the server looks this often whether we are still there (from 14)
@@ -65,7 +65,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     """Open one connection. Raises a `SourceError` that names the rung."""
     assert isinstance(target, config.PostgresTarget)
     wanted = _parameters(target, probe)
-    pgconn = _climb(make_conninfo("", **addressed(wanted, probe)), probe)
+    pgconn = _first_answering(addressed(wanted, probe), probe)
     probe.watch(pgconn.socket)
     probe.secrets.add(pgconn.password.decode(errors="replace"))
     connection = psycopg.Connection(pgconn, row_factory=dict_row)
@@ -108,15 +108,32 @@ def _parameters(target: config.PostgresTarget, probe: Probe) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name != "options"}
 
 
-def _climb(conninfo: str, probe: Probe) -> pq.abc.PGconn:
-    """Connect step by step, noting the rung; libpq itself tries the hosts and addresses in turn."""
+def _first_answering(attempts: list[dict[str, Any]], probe: Probe) -> pq.abc.PGconn:
+    """Try the addresses in turn, each with its share of the time; a refusal by the server itself is final."""
+    refusal: SourceError | None = None
+    for left, attempt in zip(range(len(attempts), 0, -1), attempts, strict=True):
+        try:
+            return _climb(make_conninfo("", **attempt), probe, probe.deadline.remaining_s / left)
+        except Denied:
+            raise
+        except SourceError as error:
+            refusal = error
+            if probe.deadline.passed:
+                break
+    assert refusal is not None
+    raise refusal
+
+
+def _climb(conninfo: str, probe: Probe, patience_s: float) -> pq.abc.PGconn:
+    """Connect to one address step by step, noting the rung."""
+    patience = Deadline(patience_s)
     probe.at(Rung.CONNECT)
     probe.requests += 1
     pgconn = pq.PGconn.connect_start(conninfo.encode())
     polled = pq.PollingStatus.WRITING  # the manual: wait as if this had been the last answer
     while pgconn.status != pq.ConnStatus.BAD and polled != pq.PollingStatus.FAILED:
         probe.rung = _STATES.get(pq.ConnStatus(pgconn.status), probe.rung)
-        if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=probe.deadline.remaining_s):
+        if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=patience.remaining_s):
             pgconn.finish()
             raise probe.too_slow()
         polled = pq.PollingStatus(pgconn.connect_poll())
