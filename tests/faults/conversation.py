@@ -10,7 +10,7 @@ import struct
 
 _TLS_ANSWER_BYTES = 1  # 'N': the server has no TLS
 _READY_FOR_QUERY, _AUTHENTICATION = b"Z", b"R"
-_TWO_OK_BYTES = 2 * len(b"+OK\r\n")  # CLIENT SETNAME, SELECT
+_OK_BYTES = len(b"+OK\r\n")  # CLIENT SETNAME
 
 
 def rung_after(kind: str, answers: bytes, count: int) -> str:
@@ -29,7 +29,7 @@ def rungs(kind: str, answers: bytes) -> list[tuple[int, str]]:
                 (_end_of(_READY_FOR_QUERY, answers), "authorise"),
             ]
         case "redis":
-            return [(_TWO_OK_BYTES, "auth")]
+            return [(_OK_BYTES, "auth")]
         case _:
             (length_bytes,) = struct.unpack_from(">i", answers)  # the answer to ApiVersions
             return [(4 + length_bytes, "auth")]
