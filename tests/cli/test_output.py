@@ -244,6 +244,11 @@ def stalled():
         yield listener
 
 
+def _interruptible():
+    """Undo what a shell does to its background jobs: they are started with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     "words",
@@ -262,6 +267,7 @@ def test_an_interrupted_look_still_leaves_its_report(words, number, stalled):
         stderr=subprocess.PIPE,
         text=True,
         env=CLEAN,
+        preexec_fn=_interruptible,
     ) as child:
         accepted, _ = stalled.accept()
         with accepted:

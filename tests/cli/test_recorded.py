@@ -42,13 +42,19 @@ def replayed(file, *more, command="cache-stampede"):
     return ran.returncode, ran.stdout, ran.stderr
 
 
+def said(report):
+    """What a report says, but for the printed commands: only a live look knows which address to ask again."""
+    found = [{**one, "steps": [{**step, "command": None} for step in one["steps"]]} for one in report["findings"]]
+    return {name: report[name] for name in STABLE} | {"findings": found}
+
+
 def test_a_replay_says_the_very_same_thing(kept):
     file, live = kept
     code, out, _ = replayed(file, "--format", "json")
     again = json.loads(out)
     assert code == 1
     assert live["findings"]
-    assert {name: again[name] for name in STABLE} == {name: live[name] for name in STABLE}
+    assert said(again) == said(live)
     assert again["footprint"]["redis"]["requests"] == live["footprint"]["redis"]["requests"]
     assert file.stat().st_mode & 0o777 == 0o600
 
