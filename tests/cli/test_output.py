@@ -267,7 +267,7 @@ def test_an_interrupted_look_still_leaves_its_report(words, number, stalled):
         stderr=subprocess.PIPE,
         text=True,
         env=CLEAN,
-        preexec_fn=_interruptible,
+        preexec_fn=_interruptible,  # noqa: PLW1509  one signal call in the child, before any thread
     ) as child:
         accepted, _ = stalled.accept()
         with accepted:
