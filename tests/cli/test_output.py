@@ -192,7 +192,12 @@ def test_head_gets_its_line():
 def test_a_watch_ends_when_nobody_reads_it_any_more(redis_server):
     words = ("cache-stampede", "--redis-url", redis_server.url, "--watch", "0.1", "-f", "json")
     with subprocess.Popen(
-        [*DIAG, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=CLEAN
+        [*DIAG, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=CLEAN,
+        preexec_fn=_interruptible,  # noqa: PLW1509  as above
     ) as child:
         assert child.stdout is not None
         reports = [json.loads(child.stdout.readline()) for _ in range(3)]
@@ -284,7 +289,12 @@ def test_an_interrupted_look_still_leaves_its_report(words, number, stalled):
 def test_an_interrupted_watch_leaves_whole_lines(redis_server):
     words = ("cache-stampede", "--redis-url", redis_server.url, "--watch", "60", "-f", "json")
     with subprocess.Popen(
-        [*DIAG, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=CLEAN
+        [*DIAG, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=CLEAN,
+        preexec_fn=_interruptible,  # noqa: PLW1509  as above
     ) as child:
         assert child.stdout is not None
         first = child.stdout.readline()
