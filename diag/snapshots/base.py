@@ -15,13 +15,17 @@ NOTHING = ServerText("")
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """Which part of a system was asked for; empty means all of it. Group and topic are globs."""
+    """Which part of a system was asked for; empty means all of it. Group and topic are globs.
+
+    `history_s` is how many seconds of the past to rebuild; 0 for none.
+    """
 
     groups: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
     database: str = ""
     table: str = ""
     match: str = ""
+    history_s: float = 0.0
 
 
 class Target(Struct, frozen=True, kw_only=True):

@@ -72,7 +72,7 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     wanted = {commit.on for commit in commits} & leaders.keys()
     ends = _ends(session, {on: leaders[on] for on in wanted}, gaps)
     observed_at = datetime.now(UTC)  # of the ends: what comes later takes its time and must not bend the rates
-    commits, timestamp_type = with_record_times(session, commits, ends, leaders, gaps)
+    commits, _ = with_record_times(session, commits, ends, leaders, gaps)
     return KafkaLag(
         target=session.target,
         observed_at=observed_at,
@@ -81,7 +81,6 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
         groups=groups,
         commits=commits,
         log_ends=tuple(ends.values()),
-        timestamp_type=timestamp_type,
         cluster_id=ServerText(session.cluster_id),
     )
 
