@@ -40,9 +40,12 @@ ORDERS = LockTag(locktype="relation", database=Oid(5), relation=Oid(16_390))
 
 
 def judged(slug: str, *frames: Snapshot) -> tuple[list[Finding], CheckOutcome]:
-    """Judge frames of one fact type with the check's own limits, as a live run would."""
-    planned = explained(slug)
-    return judge_check(planned, "default", {("default", type(frames[0])): list(frames)}, [])
+    """Judge frames with the check's own limits, as a live run would; a history may stand among them."""
+    taken: dict[type, list[Snapshot]] = {}
+    for frame in frames:
+        taken.setdefault(type(frame), []).append(frame)
+    windows: dict[Any, Any] = {("default", type_): Window(frames=tuple(of_type)) for type_, of_type in taken.items()}
+    return judge_check(explained(slug), "default", windows, [])
 
 
 def gap(fact: str) -> Gap:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -67,6 +68,7 @@ class TopicLag(Struct, frozen=True, kw_only=True):
         return self.lag_records / -growth if growth is not None and growth < 0 else None
 
 
+@lru_cache(maxsize=4)
 def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     """Return one row per committed partition of the last frame, most lag first."""
     now, before = window.last, window.first
@@ -126,6 +128,7 @@ def _slope(newest: int | None, oldest: int | None, span_s: float) -> float | Non
     return (newest - oldest) / span_s
 
 
+@lru_cache(maxsize=4)
 def topic_lags(window: Window[KafkaLag]) -> tuple[TopicLag, ...]:
     """Return the lag of every group on every topic it committed to, most records first."""
     groups = {group.group: group for group in window.last.groups}

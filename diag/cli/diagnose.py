@@ -94,6 +94,7 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
                 topics=tuple(options.get("topic", ())),
                 table=options.get("table", ""),
                 match=options.get("match", ""),
+                history_s=_span_s(options.get("history", "")),
             ),
             samples=options["samples"],
             interval_s=options["interval"],
@@ -105,6 +106,27 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
             again=_again(options),
         )
     )
+
+
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_S = 86_400.0  # a day: the offsets topic is compacted, and what is older is mostly gone
+
+
+def _span_s(written: str) -> float:
+    """Read "90s", "60m" or "2h". Raises `UsageError` for anything else."""
+    import re
+
+    from diag.errors import UsageError
+    from diag.text import visible
+
+    if not written:
+        return 0.0
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", written, re.ASCII)
+    span_s = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
+    if not 0 < span_s <= _LONGEST_S:
+        message = f"--history {visible(written)!r} is no span of time"
+        raise UsageError(message, hint="write 90s, 60m or 2h; a day at most")
+    return span_s
 
 
 def _again(options: dict[str, Any]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ class Diagnostic(NamedTuple):
 
 DIAGNOSTICS: Final = {
     "kafka-lag": Diagnostic(
-        "which consumer groups are behind, by records and seconds, and why", ("kafka",), ("group", "topic")
+        "which consumer groups are behind, by records and seconds, and why", ("kafka",), ("group", "topic", "history")
     ),
     "pg-locks": Diagnostic("who blocks whom, who heads the queue, what frees whom", ("postgres",), ("table",)),
     "cache-stampede": Diagnostic("which keys will expire together, before they do", ("redis",), ("match",)),

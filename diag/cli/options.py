@@ -34,6 +34,7 @@ TARGETS: Final = {
 NARROWING: Final = {
     "group": _option("group", list[str], [], "only these consumer groups (repeatable, globs)", metavar="GLOB"),
     "topic": _option("topic", list[str], [], "only these topics (repeatable, globs)", metavar="GLOB"),
+    "history": _option("history", str, "", "rebuild that much of the past, for instance 60m", metavar="SPAN"),
     "table": _option("table", str, "", "only this table", metavar="NAME"),
     "match": _option("match", str, "", "only keys of this pattern (a walk with SCAN MATCH)", metavar="PATTERN"),
 }

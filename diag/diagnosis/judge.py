@@ -15,6 +15,7 @@ from diag.findings import (
     Footprint,
     Outcome,
     Phrase,
+    Quantity,
     Report,
     ReportError,
     Severity,
@@ -24,11 +25,13 @@ from diag.findings import (
     Verdict,
     say,
 )
-from diag.snapshots.base import Gap, Snapshot, Target, Window
+from diag.snapshots.base import Gap, Scope, Snapshot, Target, Window
 
 Key: TypeAlias = tuple[str, type[Snapshot]]
 """A target's name and a fact type."""
 Frames: TypeAlias = Mapping[Key, Sequence[Snapshot]]
+Windows: TypeAlias = Mapping[Key, Window[Any]]
+"""The same frames, each list as one window, so that all checks share what is derived from it."""
 EVERYTHING = "*"
 """The `fact` of a gap that covers all of a target."""
 EVIDENCE = "evidence"
@@ -52,9 +55,10 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
     """
     findings: list[Finding] = []
     outcomes: list[CheckOutcome] = []
+    windows = {key: Window(frames=tuple(taken)) for key, taken in frames.items()}
     for planned in plan.checks:
         for name in _target_names(planned, frames, lost):
-            found, outcome = judge_check(planned, name, frames, lost, plan.request.again)
+            found, outcome = judge_check(planned, name, windows, lost, plan.request.again)
             findings += found
             outcomes.append(outcome)
     snapshots = [snapshot for taken in frames.values() for snapshot in taken]
@@ -68,7 +72,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
         findings=folded(findings, {planned.slug: planned.check.explains for planned in plan.checks}),
         checks=tuple(outcomes),
         gaps=tuple(dict.fromkeys(gaps)),
-        facts=_tables(plan, frames),
+        facts=_tables(plan, windows),
         columns=plan.columns,
         footprint=dict(footprint),
         notes=notes,
@@ -80,23 +84,34 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
 def judge_check(
     planned: Planned,
     target: str,
-    frames: Frames,
+    windows: Windows,
     lost: Sequence[tuple[str, Gap]],
     again: tuple[str, ...] = (),
 ) -> tuple[list[Finding], CheckOutcome]:
-    """Run one check on one target's frames."""
+    """Run one check on one target's frames.
+
+    A limit of a check that is called `observed_for_s` is the shortest window it can judge, live or from the past.
+    """
 
     def ended(outcome: Outcome, because: Phrase | None = None) -> CheckOutcome:
         return CheckOutcome(check=planned.slug, outcome=outcome, because=because, target=target)
 
     for need in planned.needs:
-        taken = frames.get((target, need.type), ())
-        if not taken:
+        taken = windows.get((target, need.type))
+        if taken is None and need.optional:
+            continue
+        if taken is None:
+            if not need.type.taken_in(Scope()):
+                return [], ended(Outcome.SKIPPED, say("needs --history, or evidence recorded with it"))
             missing = next((gap for name, gap in lost if name == target and gap.source in (need.kind, EVIDENCE)), None)
             return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
-        if need.windowed and len(taken) < planned.check.min_frames:
+        if need.windowed and len(taken.frames) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
-    facts = _facts(planned, target, frames)
+    shortest_s = getattr(planned.limits, "observed_for_s", 0.0)
+    if _span_s(planned, target, windows) < shortest_s:
+        wanted = say("needs to see {span} (--samples, --interval, or --history)", span=Quantity(shortest_s, "s"))
+        return [], ended(Outcome.SKIPPED, wanted)
+    facts = _facts(planned, target, windows)
     found = [
         msgspec.structs.replace(
             finding,
@@ -110,7 +125,7 @@ def judge_check(
     ]
     if found:
         return found, ended(Outcome.FOUND)
-    missing = _missing(planned, target, frames, lost)
+    missing = _missing(planned, target, windows, lost)
     return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
 
 
@@ -122,22 +137,32 @@ def _led_to_the_same_target(step: Step, again: tuple[str, ...]) -> Step:
     return msgspec.structs.replace(step, command=ShellCommand((*command.argv, *again)))
 
 
-def _missing(planned: Planned, target: str, frames: Frames, lost: Sequence[tuple[str, Gap]]) -> Gap | None:
+def _span_s(planned: Planned, target: str, windows: Windows) -> float:
+    """Return the longest span that any of the facts covers: a window its frames, a history what it goes back."""
+    spans = [0.0]
+    for need in planned.needs:
+        taken = windows.get((target, need.type))
+        if taken is not None:
+            spans.append(taken.span_s if need.windowed else getattr(taken.last, "span_s", 0.0))
+    return max(spans)
+
+
+def _missing(planned: Planned, target: str, windows: Windows, lost: Sequence[tuple[str, Gap]]) -> Gap | None:
     """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off half-way."""
     kinds = {need.kind for need in planned.needs}
     for name, gap in lost:
         if (name == target and gap.source in kinds) or gap.source == EVIDENCE:
             return gap
-    newest = [frames[target, need.type][-1] for need in planned.needs]
+    newest = [windows[target, need.type].last for need in planned.needs if (target, need.type) in windows]
     found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)
     return next((gap for gap in found if gap), None)
 
 
-def _facts(planned: Planned, target: str, frames: Frames) -> Any:
-    shaped = {
-        need.name: Window(frames=tuple(frames[target, need.type])) if need.windowed else frames[target, need.type][-1]
-        for need in planned.needs
-    }
+def _facts(planned: Planned, target: str, windows: Windows) -> Any:
+    shaped: dict[str | None, Any] = {}
+    for need in planned.needs:
+        taken = windows.get((target, need.type))
+        shaped[need.name] = None if taken is None else taken if need.windowed else taken.last
     if None in shaped:
         return shaped[None]
     return planned.check.facts(**{str(name): facts for name, facts in shaped.items()})
@@ -164,25 +189,36 @@ def _fingerprint(slug: str, target: str, subject: Subject) -> str:
 
 
 def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]]) -> tuple[Finding, ...]:
-    """Put findings that another one explains under it, and the rest worst first."""
-    explained_by: dict[int, int] = {}
+    """Put findings that another one explains under it, and the rest worst first.
+
+    Causes may have causes: everything goes under the first of the chain, which is at least as bad
+    as what it explains. Of findings as bad as each other, the one that explains more comes first.
+    """
+    cause_of: dict[int, int] = {}
+
+    def root(index: int) -> int:
+        while index in cause_of:
+            index = cause_of[index]
+        return index
+
     for index, effect in enumerate(findings):
-        for other, cause in enumerate(findings):
-            if (
-                other != index
-                and effect.check in explains.get(cause.check, ())
-                and cause.target == effect.target
-                and cause.subject.covers(effect.subject)
-            ):
-                explained_by.setdefault(index, other)
-    kept = [
-        msgspec.structs.replace(
-            finding, explained=tuple(findings[effect] for effect, cause in explained_by.items() if cause == index)
+        causes = (
+            other
+            for other, cause in enumerate(findings)
+            if effect.check in explains.get(cause.check, ())
+            and cause.target == effect.target
+            and cause.subject.covers(effect.subject)
         )
-        for index, finding in enumerate(findings)
-        if index not in explained_by
-    ]
-    return tuple(sorted(kept, key=lambda finding: _WORST_FIRST.index(finding.severity)))
+        first = next((other for other in causes if root(other) != index), None)
+        if first is not None:
+            cause_of[index] = first
+    kept = []
+    for index, finding in enumerate(findings):
+        if index not in cause_of:
+            effects = tuple(findings[effect] for effect in cause_of if root(effect) == index)
+            worst = min((finding, *effects), key=lambda one: _WORST_FIRST.index(one.severity)).severity
+            kept.append(msgspec.structs.replace(finding, explained=effects, severity=worst))
+    return tuple(sorted(kept, key=lambda one: (_WORST_FIRST.index(one.severity), -len(one.explained))))
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:
@@ -206,10 +242,10 @@ def _window(snapshots: Sequence[Snapshot]) -> Any:
     return (min(seen), max(seen)) if seen else None
 
 
-def _tables(plan: Plan, frames: Frames) -> dict[str, Any]:
+def _tables(plan: Plan, windows: Windows) -> dict[str, Any]:
     """Make the commands' main tables; with several targets of a kind the rows of each follow one another."""
     made: dict[str, Any] = {}
-    for (_, type_), taken in frames.items():
-        for name, value in plan.tables[type_](Window(frames=tuple(taken))).items() if type_ in plan.tables else ():
+    for (_, type_), window in windows.items():
+        for name, value in plan.tables[type_](window).items() if type_ in plan.tables else ():
             made[name] = made[name] + value if isinstance(made.get(name), tuple) else value
     return made

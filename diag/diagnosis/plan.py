@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -43,11 +44,15 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Need(Struct, frozen=True, kw_only=True):
-    """One fact type a check takes: under which field (None: as the facts themselves), and whether as a window."""
+    """One fact type a check takes: under which field (None: as the facts themselves), and whether as a window.
+
+    An `optional` one makes the check see more; without it the check judges the rest.
+    """
 
     type: type[Snapshot]
     windowed: bool
     name: str | None = None
+    optional: bool = False
 
     @property
     def kind(self) -> str:
@@ -75,7 +80,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     def types(self, kind: str) -> tuple[type[Snapshot], ...]:
         """Return the fact types to take from a kind of target, each once."""
         wanted = [need.type for planned in self.checks for need in planned.needs if need.kind == kind]
-        return tuple(dict.fromkeys(wanted))
+        return tuple(type_ for type_ in dict.fromkeys(wanted) if type_.taken_in(self.request.scope))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -160,7 +165,10 @@ def _flagged(request: Request) -> dict[str, dict[str, str]]:
 
 
 def _needs(facts: Any) -> tuple[Need, ...]:
-    """Read a check's `facts`: a snapshot type, a window of one, or a struct of several of these."""
+    """Read a check's `facts`: a snapshot type, a window of one, either or None, or a struct of several of these."""
+    if isinstance(facts, types.UnionType):
+        (wanted,) = (one for one in typing.get_args(facts) if one is not types.NoneType)
+        return (msgspec.structs.replace(_needs(wanted)[0], optional=True),)
     if typing.get_origin(facts) is Window:
         return (Need(type=typing.get_args(facts)[0], windowed=True),)
     if issubclass(facts, Snapshot):

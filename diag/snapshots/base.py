@@ -73,6 +73,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     took_s: float = 0.0
     gaps: tuple[Gap, ...] = ()
 
+    @classmethod
+    def taken_in(cls, scope: Scope) -> bool:
+        """Whether this fact is taken at all in a look of that scope; those that cost more are asked for."""
+        del scope
+        return True
+
     def lacks(self, fact: str) -> Gap | None:
         """Return the first gap in `fact`, or None when it was read whole."""
         return next((gap for gap in self.gaps if gap.fact == fact), None)
@@ -81,8 +87,11 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 T = TypeVar("T", bound=Snapshot)
 
 
-class Window(Struct, Generic[T], frozen=True, kw_only=True):
-    """Frames of one kind from one target, oldest first; never empty."""
+class Window(Struct, Generic[T], frozen=True, kw_only=True, eq=False):
+    """Frames of one kind from one target, oldest first; never empty.
+
+    Compared by identity, so that what was derived from it can be kept and shared by all checks.
+    """
 
     frames: tuple[T, ...]
 

@@ -8,7 +8,7 @@ from typing import NewType
 
 from msgspec import Struct
 
-from diag.snapshots.base import NOTHING, Snapshot
+from diag.snapshots.base import NOTHING, Scope, Snapshot
 from diag.text import ServerText
 
 Offset = NewType("Offset", int)
@@ -193,14 +193,22 @@ class Rebalance(Struct, frozen=True, kw_only=True):
     poll_interval_s: float | None = None
 
 
-class KafkaHistory(Snapshot, frozen=True, kw_only=True):
-    """The last hour (or as long as was asked) of the groups in scope, rebuilt with no prior monitoring."""
+class KafkaHistory(Snapshot, frozen=True, kw_only=True, eq=False):
+    """The last hour (or as long as was asked) of the groups in scope, rebuilt with no prior monitoring.
+
+    Compared by identity, like a window.
+    """
 
     since: datetime
     step_s: float
     produced: tuple[ProduceCurve, ...]
     committed: tuple[CommitCurve, ...]
     rebalances: tuple[Rebalance, ...] = ()
+
+    @classmethod
+    def taken_in(cls, scope: Scope) -> bool:
+        """Only with --history: it reads the log of commits."""
+        return scope.history_s > 0
 
     @property
     def span_s(self) -> float:
