@@ -51,7 +51,7 @@ def group(name: str = "antifraud", *owned: Sequence[int], state: str = "Stable",
     return ConsumerGroup(group=ServerText(name), state=state, members=members(*owned), **more)
 
 
-def frame(
+def frame(  # noqa: PLR0913  a frame is these
     of: ConsumerGroup | Sequence[ConsumerGroup],
     committed: Mapping[int, int],
     ends: Mapping[int, int],

@@ -1,9 +1,10 @@
 """Lag of consumer groups, in records and in seconds, and how it changes.
 
 lag = max(0, end - max(committed, log start)); lost = max(0, log start - committed); no commit
-is unknown, never "everything". Time lag = now - timestamp of the record at the committed
-offset; 0 when nothing is left to read. Source: Burrow's and KIP-1226's definitions of lag;
-rates are two-point slopes between the first and the last frame.
+is unknown, never "everything". Transaction markers at the end are nothing to read; of a share
+group the broker's own count is taken. Time lag = now - the newest timestamp up to the record
+at the committed offset; 0 when nothing is left to read. Source: Burrow's and KIP-1226's
+definitions of lag; rates here are two-point slopes between the first and the last frame.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from functools import lru_cache
 from msgspec import Struct
 
 from diag.snapshots.base import Row, Window
-from diag.snapshots.kafka import ConsumerGroup, KafkaLag, Member, TopicPartition
+from diag.snapshots.kafka import CommittedOffset, ConsumerGroup, KafkaLag, Member, TopicPartition
 from diag.text import ServerText
 
 
-class PartitionRow(Row, frozen=True, kw_only=True):
+class PartitionRow(Row, frozen=True, kw_only=True, gc=False):
     """One row of `facts.partitions[]`: one group on one partition. None is "not known"."""
 
     group: ServerText
@@ -72,21 +73,22 @@ class TopicLag(Struct, frozen=True, kw_only=True):
 def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     """Return one row per committed partition of the last frame, most lag first."""
     now, before = window.last, window.first
-    span_s = window.span_s
+    span_s, target = window.span_s, now.target.name
     ends = {log.on: log for log in now.log_ends}
-    ends_before = {log.on: log.log_end_offset for log in before.log_ends}
-    commits_before = {(commit.group, commit.on): commit.offset for commit in before.commits}
+    several = span_s > 0
+    ends_before = {log.on: log.log_end_offset for log in before.log_ends} if several else {}
+    commits_before = {(one.group, one.on): one.offset for one in before.commits} if several else {}
     groups = {group.group: group for group in now.groups}
     owners = {(group.group, on): member for group in now.groups for on, member in _owned(group)}
     rows = []
     for commit in now.commits:
         log, group = ends.get(commit.on), groups.get(commit.group)
         start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
-        lag = None if end is None or start is None else max(0, end - max(commit.offset, start))
-        owner = owners.get((commit.group, commit.on))
+        lag = _lag(commit, start, end)
+        owner = owners.get((commit.group, commit.on)) if owners else None
         rows.append(
             PartitionRow(
-                target=now.target.name,
+                target=target,
                 group=commit.group,
                 topic=commit.on.topic,
                 partition=commit.on.partition,
@@ -94,9 +96,11 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
                 log_start_offset=start,
                 log_end_offset=end,
                 lag_records=lag,
-                lag_s=_time_lag(now.observed_at, commit.record_at, lag),
-                produce_per_s=_slope(end, ends_before.get(commit.on), span_s),
-                consume_per_s=_slope(commit.offset, commits_before.get((commit.group, commit.on)), span_s),
+                lag_s=0.0 if lag == 0 else _time_lag(now.observed_at, commit.record_at, lag),
+                produce_per_s=_slope(end, ends_before.get(commit.on), span_s) if several else None,
+                consume_per_s=_slope(commit.offset, commits_before.get((commit.group, commit.on)), span_s)
+                if several
+                else None,
                 member=owner.client_id if owner else None,
                 host=owner.host if owner else None,
                 state=group.state if group else "unknown",
@@ -104,7 +108,22 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
                 record_at=commit.record_at,
             )
         )
-    return tuple(sorted(rows, key=lambda row: -(row.lag_records or 0)))
+    rows.sort(key=_most_lag_first)
+    return tuple(rows)
+
+
+def _most_lag_first(row: PartitionRow) -> int:
+    return -(row.lag_records or 0)
+
+
+def _lag(commit: CommittedOffset, start: int | None, end: int | None) -> int | None:
+    if commit.broker_lag_records is not None:
+        return commit.broker_lag_records
+    if start is None or end is None:
+        return None
+    if commit.only_markers:
+        return 0
+    return max(0, end - max(commit.offset, start))
 
 
 def _owned(group: ConsumerGroup) -> Iterator[tuple[TopicPartition, Member]]:
@@ -114,9 +133,7 @@ def _owned(group: ConsumerGroup) -> Iterator[tuple[TopicPartition, Member]]:
 
 
 def _time_lag(now: datetime, record_at: datetime | None, lag_records: int | None) -> float | None:
-    """Return the time lag, 0 when caught up; None when unknown or when the record is from the future."""
-    if lag_records == 0:
-        return 0.0
+    """Return the time lag; None when unknown or when the record is from the future."""
     if record_at is None or lag_records is None or record_at > now:
         return None
     return (now - record_at).total_seconds()

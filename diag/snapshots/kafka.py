@@ -17,7 +17,7 @@ BrokerId = NewType("BrokerId", int)
 ProducerId = NewType("ProducerId", int)
 
 
-class TopicPartition(Struct, frozen=True, order=True):
+class TopicPartition(Struct, frozen=True, order=True, gc=False):
     """One partition of one topic."""
 
     topic: ServerText
@@ -56,7 +56,7 @@ class ConsumerGroup(Struct, frozen=True, kw_only=True):
     assignor: ServerText = NOTHING
 
 
-class CommittedOffset(Struct, frozen=True, kw_only=True):
+class CommittedOffset(Struct, frozen=True, kw_only=True, gc=False):
     """What a group committed for a partition: the next record it would read.
 
     For a share group it is the share-partition start offset. `record_at` is the newest timestamp
@@ -81,7 +81,7 @@ class TimestampType(StrEnum):
     LOG_APPEND_TIME = "LogAppendTime"
 
 
-class LogEnds(Struct, frozen=True, kw_only=True):
+class LogEnds(Struct, frozen=True, kw_only=True, gc=False):
     """The first and the next offset of a partition, read after the commits were.
 
     `last_stable_offset` is the first offset of an open transaction, or the log end without one;

@@ -12,7 +12,7 @@ import logging
 import selectors
 import ssl
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from kafka.errors import KafkaError, for_code
@@ -20,6 +20,7 @@ from kafka.protocol.broker_version_data import BrokerVersionData
 from kafka.protocol.metadata import ApiVersionsRequest
 from kafka.protocol.parser import KafkaProtocol
 from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+from msgspec import Struct
 
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
 from diag.sources.kafka.security import Security
@@ -35,6 +36,33 @@ _MOST_ANSWER_BYTES = 64 * 1024 * 1024  # 100,000 committed offsets are about 3 M
 _HANDSHAKE_S = 3.0  # a listener that says nothing for so long is another protocol, or TLS
 _READ_BYTES = 256 * 1024
 Message: TypeAlias = Any
+
+
+class WithReader(Struct, frozen=True):
+    """A request whose answer is large: its body goes to `read`, and what that returns is the answer."""
+
+    request: Message
+    read: Callable[[bytes], Any]
+
+    @property
+    def name(self) -> str:
+        """What the protocol calls the request."""
+        return str(self.request.name)
+
+
+class _Expected:
+    """Stands for the header of such a request where the parser looks up how to decode the answer."""
+
+    def __init__(self, header: Message, read: Callable[[bytes], Any]) -> None:
+        self.correlation_id = header.correlation_id
+        self.parse_header = header.get_response_class().parse_header
+        self._read = read
+
+    def get_response_class(self) -> _Expected:
+        return self
+
+    def decode(self, body: Any) -> Any:
+        return self._read(body.read())
 
 
 class Broker:
@@ -73,10 +101,15 @@ class Broker:
 
     def send(self, request: Message) -> None:
         """Send one request, in the newest version both sides speak. Raises `Unreachable` or `Unreadable`."""
+        read = None
+        if isinstance(request, WithReader):
+            request, read = request.request, request.read
         try:
             if request.API_VERSION is None:
                 request.API_VERSION = self.versions.api_version(request)
             self._protocol.send_request(request)
+            if read is not None:
+                self._protocol.in_flight_requests[-1] = _Expected(self._protocol.in_flight_requests[-1], read)
             self.socket.settimeout(max(0.001, self.probe.deadline.remaining_s))
             self.socket.sendall(self._protocol.send_bytes())
         except KafkaError as error:

@@ -1,281 +1,204 @@
 """Take `KafkaLag`: groups, then their commits, and only then the ends of the partitions.
 
 The order makes a negative lag impossible. Each wave is one round trip to all brokers at once;
-an error on one group, topic or broker becomes a gap and leaves the rest alone.
-Source: KIP-709 (batched OffsetFetch), KIP-79 (ListOffsets), Kafka protocol guide.
+an error on one group, topic or broker becomes a gap and leaves the rest alone. What comes after
+the ends is asked about lagging partitions only.
+Source: KIP-709 (batched OffsetFetch), KIP-79 (ListOffsets), KIP-98 (last stable offset).
 """
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
-from typing import Any
 
-from kafka.errors import KafkaError
-from kafka.protocol.admin.groups import DescribeGroupsRequest, ListGroupsRequest
-from kafka.protocol.consumer.group import OffsetFetchRequest
-from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, OffsetSpec
-from kafka.protocol.metadata import MetadataRequest
+import msgspec
 
-from diag.errors import Rung, SourceError, Unreadable
+from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
-from diag.snapshots.kafka import (
-    CommittedOffset,
-    ConsumerGroup,
-    KafkaLag,
-    LogEnds,
-    Member,
-    Offset,
-    Partition,
-    TopicPartition,
-)
-from diag.sources.kafka.broker import Message, exchange
+from diag.snapshots.kafka import CommittedOffset, ConsumerGroup, KafkaLag, LogEnds, TopicPartition
+from diag.sources.kafka.broker import Answers, exchange
 from diag.sources.kafka.cluster import Session
-from diag.sources.kafka.gaps import (
-    from_the_future,
-    groups_without_commits,
-    no_such_topic,
-    refused,
-    unread,
-    unseen_groups,
+from diag.sources.kafka.gaps import from_the_future, groups_without_commits, no_such_topic, unseen_groups
+from diag.sources.kafka.groups import (
+    Coordinated,
+    describe_requests,
+    described,
+    listed,
+    share_commits,
+    share_offset_requests,
 )
-from diag.sources.kafka.record_times import with_record_times
+from diag.sources.kafka.log_ends import leaders_of, log_ends, with_stable_offsets
+from diag.sources.kafka.markers import only_markers
+from diag.sources.kafka.offsets import commits_in, offset_fetches
+from diag.sources.kafka.record_times import Place, record_times
+from diag.sources.kafka.topic_settings import topic_settings
+from diag.sources.kafka.transactions import open_transactions
 from diag.text import ServerText
 
-_BATCHED_SINCE = 8  # OffsetFetch version (brokers from 3.0)
-_METADATA, _LIST_OFFSETS = 12, 7  # newest versions this module was tested with
-_READ_GROUP_TYPES = ("", "classic", "consumer")
-_NO_OFFSET = -1
-
-Coordinated = dict[int, list[ConsumerGroup]]
-"""Groups by the broker that coordinates them: whoever lists a group coordinates it."""
+Ends = dict[TopicPartition, LogEnds]
+Dated = Mapping[Place, datetime]
 
 
 def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     """Read every group's lag. Raises a `SourceError` only when nothing at all can be read."""
     started = time.monotonic()
     gaps = list(session.gaps)
-    listed = _listed(session, scope, gaps)
-    gaps += unseen_groups(session, scope, [group.group for groups in listed.values() for group in groups])
-    commits, answered = _committed(session, scope, listed, gaps)
-    groups = _described(session, listed, gaps)
-    if scope.topics and not commits:
-        gaps.append(no_such_topic(scope))
-    if not scope.topics:
-        silent = [group for group in groups if group.group in answered]
-        gaps += groups_without_commits(silent, {commit.group for commit in commits}, gaps)
-    leaders = _leaders(session, {commit.on.topic for commit in commits}, gaps)
-    wanted = {commit.on for commit in commits} & leaders.keys()
-    ends = _ends(session, {on: leaders[on] for on in wanted}, gaps)
+    coordinated = listed(session, scope, gaps)
+    groups, commits = _groups_and_commits(session, scope, coordinated, gaps)
+    leaders, leaderless = leaders_of(session, {commit.on.topic for commit in commits}, gaps)
+    ends = log_ends(session, leaders, gaps)
     observed_at = datetime.now(UTC)  # of the ends: what comes later takes its time and must not bend the rates
-    commits, _ = with_record_times(session, commits, ends, leaders, gaps)
+    places = _places(commits, ends)
+    lagging = {on for on, _ in places.values()}
+    ends = with_stable_offsets(session, ends, lagging, leaders, gaps)
+    topics = topic_settings(session, {on.topic for on in lagging}, gaps)
+    markers = only_markers(session, {place: ends[place[0]] for place in places.values()}, leaders, gaps)
+    skipped = _skipped(commits, groups, ends)
+    dated = record_times(
+        session,
+        _to_date(places.values(), markers, skipped, ends),
+        leaders,
+        gaps,
+        compacted={one.topic for one in topics if one.compacted},
+    )
+    commits = _dated_commits(commits, places, dated, markers)
+    held = {on: ends[on] for on, offset in places.values() if _is_unstable(ends[on], offset)}
     return KafkaLag(
         target=session.target,
         observed_at=observed_at,
         took_s=time.monotonic() - started,
-        gaps=tuple(dict.fromkeys((*gaps, *from_the_future(commits, observed_at)))),
         groups=groups,
         commits=commits,
-        log_ends=tuple(ends.values()),
+        log_ends=_dated_ends(ends, dated, lagging, skipped),
+        leaderless=leaderless,
+        transactions=open_transactions(session, held, leaders, gaps) if held else (),
+        topics=topics,
         cluster_id=ServerText(session.cluster_id),
+        gaps=tuple(dict.fromkeys((*gaps, *from_the_future(commits, observed_at)))),
     )
 
 
-def _ask(
-    session: Session, requests: Mapping[int, list[Message]], gaps: list[Gap], fact: str, what: str
-) -> Iterator[tuple[int, int, Message]]:
-    """Exchange one wave; yield (broker id, place of the request, answer). A broker's failure becomes a gap."""
-    for node, answers in exchange(session.brokers, requests, session.probe).items():
-        if isinstance(answers, SourceError):
-            gaps.append(unread(fact, f"{what} of broker {node}", answers))
-        else:
-            yield from ((node, place, answer) for place, answer in enumerate(answers))
+def _groups_and_commits(
+    session: Session, scope: Scope, coordinated: Coordinated, gaps: list[Gap]
+) -> tuple[tuple[ConsumerGroup, ...], tuple[CommittedOffset, ...]]:
+    """Ask every coordinator for commits and members in one wave."""
+    names = [group.group for of_node in coordinated.values() for group in of_node]
+    gaps += unseen_groups(session, scope, names)
+    asked = (
+        offset_fetches(session, coordinated, gaps),
+        describe_requests(session, coordinated),
+        share_offset_requests(session, coordinated),
+    )
+    together = {node: [message for part in asked for message in part.get(node, ())] for node in coordinated}
+    answers = exchange(session.brokers, {node: sent for node, sent in together.items() if sent}, session.probe)
+    fetched, told, shared = _taken_apart(answers, asked)
+    commits = commits_in(session, scope, coordinated, fetched, gaps)
+    groups = described(session, coordinated, told, gaps)
+    commits += share_commits(session, scope, coordinated, shared, gaps)
+    if scope.topics and not commits:
+        gaps.append(no_such_topic(scope))
+    if not scope.topics:
+        answered = {name.group for node, of_node in coordinated.items() if node in fetched for name in of_node}
+        silent = [group for group in groups if group.group in answered and group.protocol != "share"]
+        gaps += groups_without_commits(silent, {commit.group for commit in commits}, gaps)
+    return groups, commits
 
 
-def _listed(session: Session, scope: Scope, gaps: list[Gap]) -> Coordinated:
-    requests: dict[int, list[Message]] = {node: [ListGroupsRequest()] for node in session.brokers}
-    listed: Coordinated = {}
-    for node, _, answer in _ask(session, requests, gaps, "groups", "the groups"):
-        if answer.error_code:
-            gaps.append(refused("groups", f"the groups of broker {node}", answer.error_code, session))
-            continue
-        listed[node] = [
-            ConsumerGroup(
-                group=ServerText(group.group_id),
-                state=group.group_state or "",
-                protocol=(group.group_type or "classic").lower(),
-                members=None,
-            )
-            for group in answer.groups
-            if (group.group_type or "").lower() in _READ_GROUP_TYPES
-            and group.protocol_type in ("consumer", "")  # empty: it only ever committed
-            and _matches(group.group_id, scope.groups)
-        ]
-    return listed
-
-
-def _matches(name: str, globs: tuple[str, ...]) -> bool:
-    return not globs or any(fnmatchcase(name, glob) for glob in globs)
-
-
-def _committed(
-    session: Session, scope: Scope, listed: Coordinated, gaps: list[Gap]
-) -> tuple[tuple[CommittedOffset, ...], set[ServerText]]:
-    """Read the commits; return them and the groups whose coordinator answered."""
-    requests: dict[int, list[Message]] = {}
-    for node, groups in listed.items():
-        try:
-            requests[node] = _offset_fetches(session, node, groups) if groups else []
-        except KafkaError:
-            why = Unreadable("the broker speaks no version of OffsetFetch that diag does", rung=Rung.QUERY)
-            gaps.append(unread("commits", f"the commits of the groups of broker {node}", why))
-    commits: list[CommittedOffset] = []
-    answered: set[ServerText] = set()
-    for node, place, answer in _ask(session, requests, gaps, "commits", "the commits of the groups"):
-        answered |= {group.group for group in listed[node]}
-        if answer.groups:
-            for group in answer.groups:
-                commits += _commits_of(session, scope, ServerText(group.group_id), group, gaps)
-        else:
-            commits += _commits_of(session, scope, listed[node][place].group, answer, gaps)
-    return tuple(commits), answered
-
-
-def _offset_fetches(session: Session, node: int, groups: list[ConsumerGroup]) -> list[Message]:
-    """Ask for all groups in one request, or one request each before 3.0; no topics means all of them."""
-    newest = session.brokers[node].versions.api_version(OffsetFetchRequest)
-    if newest < _BATCHED_SINCE:
-        return [OffsetFetchRequest(group_id=group.group.raw, topics=None, min_version=2) for group in groups]
-    of_group = OffsetFetchRequest.OffsetFetchRequestGroup
-    asked = [of_group(group_id=group.group.raw, topics=None) for group in groups]
-    return [OffsetFetchRequest(groups=asked, min_version=_BATCHED_SINCE, max_version=_BATCHED_SINCE)]
-
-
-def _commits_of(
-    session: Session, scope: Scope, group: ServerText, answer: Message, gaps: list[Gap]
-) -> Iterator[CommittedOffset]:
-    if answer.error_code:
-        gaps.append(refused("commits", "the commits of a group", answer.error_code, session, group=group))
-        return
-    for topic in answer.topics:
-        if not _matches(topic.name, scope.topics):
-            continue
-        name = ServerText(topic.name)
-        for partition in topic.partitions:
-            if partition.error_code:
-                gaps.append(refused("commits", "commits on a topic", partition.error_code, session, topic=name))
-            elif partition.committed_offset != _NO_OFFSET:
-                yield CommittedOffset(
-                    group=group,
-                    on=TopicPartition(name, Partition(partition.partition_index)),
-                    offset=Offset(partition.committed_offset),
-                )
-
-
-def _described(session: Session, listed: Coordinated, gaps: list[Gap]) -> tuple[ConsumerGroup, ...]:
-    """Add members to the classic groups; a KIP-848 group would be described as Dead by this request."""
-    requests = {
-        node: [DescribeGroupsRequest(groups=[group.group.raw for group in groups if group.protocol == "classic"])]
-        for node, groups in listed.items()
-        if any(group.protocol == "classic" for group in groups)
-    }
-    found: dict[ServerText, ConsumerGroup] = {group.group: group for groups in listed.values() for group in groups}
-    for _, _, answer in _ask(session, requests, gaps, "members", "the members of the groups"):
-        for group in answer.groups:
-            name = ServerText(group.group_id)
-            if group.error_code:
-                gaps.append(refused("members", "the members of a group", group.error_code, session, group=name))
+def _taken_apart(answers: Answers, asked: Sequence[Mapping[int, Sequence[object]]]) -> list[Answers]:
+    """Give each part of a common wave its own answers; a broken connection is said of the first part only."""
+    parts: list[Answers] = []
+    begins: dict[int, int] = {}
+    for of_part in asked:
+        mine: Answers = {}
+        for node, sent in of_part.items():
+            if not sent:
                 continue
-            members = tuple(_member(member) for member in group.members)
-            found[name] = ConsumerGroup(group=name, state=group.group_state, members=members)
-    if any(group.protocol == "consumer" for group in found.values()):
-        why = "diag does not ask ConsumerGroupDescribe (KIP-848) yet; their state is from ListGroups"
-        gaps.append(
-            Gap(source="kafka", fact="members", what=ServerText("members of KIP-848 groups"), why=ServerText(why))
-        )
-    return tuple(found.values())
+            answer = answers[node]
+            if isinstance(answer, SourceError):
+                mine[node] = answer
+                continue
+            first = begins.get(node, 0)
+            begins[node] = first + len(sent)
+            mine[node] = answer[first : first + len(sent)]
+        parts.append(mine)
+    return parts
 
 
-def _member(member: Message) -> Member:
-    return Member(
-        member_id=ServerText(member.member_id),
-        client_id=ServerText(member.client_id),
-        host=ServerText(member.client_host.lstrip("/")),
-        assigned=tuple(_assigned(member.member_assignment)),
+def _places(commits: Sequence[CommittedOffset], ends: Ends) -> dict[int, Place]:
+    """Return, by the number of the commit, where each group with something left to read would read next."""
+    found: dict[int, Place] = {}
+    for number, commit in enumerate(commits):
+        log = ends.get(commit.on)
+        if log is not None and commit.offset < log.log_end_offset > log.log_start_offset:
+            found[number] = (commit.on, max(commit.offset, log.log_start_offset))
+    return found
+
+
+def _skipped(
+    commits: Sequence[CommittedOffset], groups: Iterable[ConsumerGroup], ends: Ends
+) -> frozenset[TopicPartition]:
+    """Return the partitions with records on which a group with members has no commit, though it has on others."""
+    joined = {group.group for group in groups if group.members and group.protocol != "share"}
+    committed: dict[tuple[ServerText, ServerText], set[int]] = {}
+    for commit in commits:
+        if commit.group in joined:
+            committed.setdefault((commit.group, commit.on.topic), set()).add(commit.on.partition)
+    written: dict[ServerText, dict[int, TopicPartition]] = {}
+    for on, log in ends.items():
+        if log.log_end_offset > log.log_start_offset:
+            written.setdefault(on.topic, {})[on.partition] = on
+    return frozenset(
+        on
+        for (_, topic), numbers in committed.items()
+        for number, on in written.get(topic, {}).items()
+        if number not in numbers
     )
 
 
-def _assigned(encoded: Any) -> Iterator[TopicPartition]:
-    """Decode what the leader assigned; another protocol's bytes assign nothing we can name."""
-    if not encoded:
-        return
-    try:
-        assignment = ConsumerProtocolAssignment.decode(encoded) if isinstance(encoded, bytes) else encoded
-        for topic in assignment.assigned_partitions:
-            for partition in topic.partitions:
-                yield TopicPartition(ServerText(topic.topic), Partition(partition))
-    except (struct.error, ValueError, IndexError, AttributeError):
-        return
+def _to_date(
+    places: Iterable[Place], markers: AbstractSet[Place], skipped: Iterable[TopicPartition], ends: Ends
+) -> dict[Place, LogEnds]:
+    """Return the places whose time matters: the next record, the first unstable one, the first that nobody took."""
+    wanted: dict[Place, LogEnds] = {}
+    for on, offset in places:
+        if (on, offset) not in markers:
+            log = wanted[on, offset] = ends[on]
+            if log.last_stable_offset is not None and _is_unstable(log, log.log_end_offset):
+                wanted[on, max(log.last_stable_offset, log.log_start_offset)] = log
+    return wanted | {(on, ends[on].log_start_offset): ends[on] for on in skipped}
 
 
-def _leaders(session: Session, topics: set[ServerText], gaps: list[Gap]) -> dict[TopicPartition, int]:
-    if not topics:
-        return {}
-    asked = [MetadataRequest.MetadataRequestTopic(name=topic.raw) for topic in sorted(topics)]
-    request = MetadataRequest(topics=asked, allow_auto_topic_creation=False, max_version=_METADATA)
-    leaders: dict[TopicPartition, int] = {}
-    for _, _, answer in _ask(session, {min(session.brokers): [request]}, gaps, "log_ends", "the leaders"):
-        for topic in answer.topics:
-            name = ServerText(topic.name)
-            if topic.error_code:
-                gaps.append(refused("log_ends", "the partitions of a topic", topic.error_code, session, topic=name))
-            for partition in topic.partitions:
-                if partition.leader_id in session.brokers:
-                    leaders[TopicPartition(name, Partition(partition.partition_index))] = partition.leader_id
-                elif partition.error_code:
-                    what = f"partition {partition.partition_index} of a topic"
-                    gaps.append(refused("log_ends", what, partition.error_code, session, topic=name))
-    return leaders
+def _is_unstable(log: LogEnds, offset: int) -> bool:
+    """Whether an open transaction begins before the log end, and at or before that offset."""
+    stable = log.last_stable_offset
+    return stable is not None and stable < log.log_end_offset and stable <= offset
 
 
-def _ends(session: Session, leaders: Mapping[TopicPartition, int], gaps: list[Gap]) -> dict[TopicPartition, LogEnds]:
-    """Ask each leader for first and next offsets: two requests, as one may not name a partition twice."""
-    requests = {
-        node: [_list_offsets(on_node, spec) for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)]
-        for node in set(leaders.values())
-        if (on_node := [on for on, leader in leaders.items() if leader == node])
-    }
-    found: tuple[dict[TopicPartition, int], dict[TopicPartition, int]] = ({}, {})
-    for _, place, answer in _ask(session, requests, gaps, "log_ends", "the ends of the partitions"):
-        for topic in answer.topics:
-            name = ServerText(topic.name)
-            for partition in topic.partitions:
-                if partition.error_code:
-                    gaps.append(refused("log_ends", "ends of a topic", partition.error_code, session, topic=name))
-                else:
-                    found[place][TopicPartition(name, Partition(partition.partition_index))] = partition.offset
-    earliest, latest = found
-    return {
-        on: LogEnds(on=on, log_start_offset=Offset(earliest[on]), log_end_offset=Offset(latest[on]))
-        for on in leaders
-        if on in earliest and on in latest
-    }
+def _dated_commits(
+    commits: Sequence[CommittedOffset], places: Mapping[int, Place], dated: Dated, markers: AbstractSet[Place]
+) -> tuple[CommittedOffset, ...]:
+    changed = list(commits)
+    for number, place in places.items():
+        if place in markers:
+            changed[number] = msgspec.structs.replace(changed[number], only_markers=True)
+        elif place in dated:
+            changed[number] = msgspec.structs.replace(changed[number], record_at=dated[place])
+    return tuple(changed)
 
 
-def _list_offsets(partitions: Iterable[TopicPartition], spec: int) -> Message:
-    by_topic: dict[str, list[int]] = {}
-    for on in partitions:
-        by_topic.setdefault(on.topic.raw, []).append(on.partition)
-    of_topic = ListOffsetsRequest.ListOffsetsTopic
-    topics = [
-        of_topic(
-            name=name,
-            partitions=[of_topic.ListOffsetsPartition(partition_index=number, timestamp=spec) for number in numbers],
-        )
-        for name, numbers in by_topic.items()
-    ]
-    return ListOffsetsRequest(replica_id=-1, isolation_level=0, topics=topics, max_version=_LIST_OFFSETS)
+def _dated_ends(
+    ends: Ends, dated: Dated, lagging: AbstractSet[TopicPartition], skipped: AbstractSet[TopicPartition]
+) -> tuple[LogEnds, ...]:
+    changed = dict(ends)
+    for on in lagging | skipped:
+        log = ends[on]
+        if _is_unstable(log, log.log_end_offset):
+            assert log.last_stable_offset is not None
+            since = dated.get((on, max(log.last_stable_offset, log.log_start_offset)))
+            log = msgspec.structs.replace(log, unstable_since=since)
+        if on in skipped:
+            log = msgspec.structs.replace(log, oldest_at=dated.get((on, log.log_start_offset)))
+        changed[on] = log
+    return tuple(changed.values())

@@ -1,39 +1,81 @@
-"""When the next unread record was written: fetch the batch at the committed offset.
+"""When the next unread record was written, with Describe on the topic only: a search by ListOffsets.
 
-Needs Read on the topic. Bounded: only partitions with lag, the most lagging first, one batch
-each. The seam for a method that needs Describe only is `with_record_times`.
-Source: Kafka protocol guide, "Fetch"; KIP-74 (why a second request per partition may be needed).
+The records themselves are not read. Each round asks every leader what the first record not
+older than some timestamps is, for all places at once; `diag.analysis.time_search` says which
+timestamps, and what one gets. The answer also counts records of transactions that are not
+committed, as the log end does (isolation level 0).
+Source: Kafka protocol guide, "ListOffsets"; KIP-79 (timestamps), KIP-734 (MAX_TIMESTAMP).
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 from kafka.errors import KafkaError
-from kafka.protocol.consumer.fetch import FetchRequest
-from kafka.record import MemoryRecords
+from kafka.protocol.consumer.offsets import ListOffsetsRequest
+from msgspec import Struct
 
+from diag.analysis.time_search import NEWEST, Answer, TimeSearch
 from diag.errors import SourceError
 from diag.snapshots.base import Gap
-from diag.snapshots.kafka import CommittedOffset, LogEnds, TimestampType, TopicPartition
-from diag.sources.kafka.broker import Message, exchange
+from diag.snapshots.kafka import CommittedOffset, LogEnds, TopicPartition
+from diag.sources.kafka.broker import Broker, Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
 from diag.text import ServerText
 
-_FETCH = 12  # newest version that names topics; from 13 they have ids
-_MOST_PLACES = 500
-_MOST_ALONE = 16  # of those whose first batch is larger than that: each may answer with a whole message.max.bytes
-_PARTITION_BYTES = 64 * 1024
-_ANSWER_BYTES = 8 * 1024 * 1024
-_LOG_APPEND_TIME = 1
+Place: TypeAlias = tuple[TopicPartition, int]
+"""A partition and an offset on it, from the log start on and before the log end; groups there share one look."""
 
-Place = tuple[TopicPartition, int]
-"""A partition and an offset on it; groups at the same place share one look."""
-Found = dict[Place, tuple[datetime, TimestampType]]
+_LIST_OFFSETS = 7  # newest version this module was tested with
+_TIMESTAMPS_SINCE, _NEWEST_SINCE = 1, 7
+_MOST_PLACES = 2000
+_MOST_PROBES = 100_000  # half as many again as 2,000 places usually take
+_PARTITIONS = 500  # in one request: each costs the broker a look into an index and a part of a batch
+_IN_FLIGHT_BYTES = 96 * 1024  # fits the socket buffers of both sides, so that neither waits for the other to read
+_SPARE_TIME = 0.2  # of the time allowed: what else the look found must not be lost for this
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NARROW = "narrow it with --group or --topic"
+
+_On: TypeAlias = tuple[str, int]
+_Heard: TypeAlias = dict[_On, dict[int, Answer | None]]
+
+
+def record_times(
+    session: Session,
+    places: Mapping[Place, LogEnds],
+    leaders: Mapping[TopicPartition, int],
+    gaps: list[Gap],
+    *,
+    compacted: Collection[ServerText] = (),
+) -> dict[Place, datetime]:
+    """Return, for each place that can be dated, the newest timestamp up to the record there.
+
+    At most a second later than that, never earlier, and in the future if the records say so.
+    Name the topics known to be `compacted`: only there may records be missing in between, and a
+    place is then never dated older than the first record left. What could not be dated is in `gaps`.
+    Raises `TooSlow` when the command's deadline passes; it stops well before that.
+    """
+    asked = sorted(places, key=lambda place: place[1] - places[place].log_end_offset)
+    if len(asked) > _MOST_PLACES:
+        why = f"at most {_MOST_PLACES} are looked at, the most lagging first"
+        gaps.append(_gap(f"{len(asked) - _MOST_PLACES} of {len(asked)} places", why, _NARROW))
+    searched = _searches(session, places, asked[:_MOST_PLACES], leaders, compacted)
+    _leave_out_old_brokers(session, searched, gaps)
+    stopped = _search(session, searched, gaps)
+    found: dict[Place, datetime] = {}
+    for partition in searched.values():
+        for offset, at_ms in partition.search.found.items():
+            record_at = _moment(at_ms)
+            if record_at is not None:
+                found[partition.on, offset] = record_at
+    gaps += _left_over(list(searched.values()), stopped)
+    return found
 
 
 def with_record_times(
@@ -42,24 +84,15 @@ def with_record_times(
     ends: Mapping[TopicPartition, LogEnds],
     leaders: Mapping[TopicPartition, int],
     gaps: list[Gap],
-) -> tuple[tuple[CommittedOffset, ...], TimestampType | None]:
-    """Return the commits with the timestamp of the record each would read next, where there is one."""
-    places = {commit: _place(commit, ends) for commit in commits}
-    lagging: dict[Place, int] = {}
-    for place in places.values():
-        if place:
-            lagging[place] = ends[place[0]].log_end_offset - place[1]
-    asked = sorted(lagging, key=lambda place: -lagging[place])
-    if len(asked) > _MOST_PLACES:
-        what = f"record times of {len(asked) - _MOST_PLACES} of {len(asked)} lagging partitions"
-        why = f"at most {_MOST_PLACES} are looked at, the most lagging first"
-        gaps.append(_gap(what, why, "narrow it with --group or --topic"))
-    found = _fetched(session, asked[:_MOST_PLACES], leaders, gaps)
-    dated = tuple(
-        msgspec.structs.replace(commit, record_at=found[place][0]) if place in found else commit
-        for commit, place in places.items()
+) -> tuple[tuple[CommittedOffset, ...], None]:
+    """Return the commits, dated where there is something left to read."""
+    at = {commit: place for commit in commits if (place := _place(commit, ends)) is not None}
+    found = record_times(session, {place: ends[place[0]] for place in at.values()}, leaders, gaps)
+    dated = (
+        msgspec.structs.replace(commit, record_at=found[at[commit]]) if at.get(commit) in found else commit
+        for commit in commits
     )
-    return dated, next((kind for _, kind in found.values()), None)
+    return tuple(dated), None
 
 
 def _place(commit: CommittedOffset, ends: Mapping[TopicPartition, LogEnds]) -> Place | None:
@@ -70,96 +103,219 @@ def _place(commit: CommittedOffset, ends: Mapping[TopicPartition, LogEnds]) -> P
     return (commit.on, offset) if offset < log.log_end_offset else None
 
 
-def _fetched(session: Session, places: list[Place], leaders: Mapping[TopicPartition, int], gaps: list[Gap]) -> Found:
-    """Look at each place; two groups at different places of a partition need two requests."""
-    found: Found = {}
-    left = list(places)
-    for alone in (False, True):
-        requests: dict[int, list[Message]] = {}
-        asked: dict[int, list[list[Place]]] = {}
-        for bundle in _bundles(left, leaders, alone=alone):
-            node = leaders[bundle[0][0]]
-            asked.setdefault(node, []).append(bundle)
-            requests.setdefault(node, []).append(_fetch(bundle))
-        for node, answers in exchange(session.brokers, requests, session.probe).items():
+class _Partition(Struct, frozen=True, kw_only=True, eq=False):
+    """A partition that is searched."""
+
+    on: TopicPartition
+    leader: int
+    search: TimeSearch
+
+
+class _Wanted(Struct):
+    """One partition of a request. The protocol's own class takes longer to make than all the rest."""
+
+    partition_index: int
+    timestamp: int
+    current_leader_epoch: int = -1
+    tags: None = None
+    unknown_tags: None = None
+
+
+class _Request(Struct, frozen=True, kw_only=True):
+    """One request: of each partition in it, the timestamp at place `slot` of its probes."""
+
+    message: Message
+    slot: int
+    size_bytes: int
+
+
+def _searches(
+    session: Session,
+    places: Mapping[Place, LogEnds],
+    asked: Sequence[Place],
+    leaders: Mapping[TopicPartition, int],
+    compacted: Collection[ServerText],
+) -> dict[_On, _Partition]:
+    """Begin a search for each partition, in the order of their names, so that a request names each topic once."""
+    offsets: dict[TopicPartition, list[int]] = {}
+    for on, offset in asked:
+        if leaders.get(on) in session.brokers:  # else it is in the gaps already
+            offsets.setdefault(on, []).append(offset)
+    now_ms = int(time.time() * 1000)
+    return {
+        (on.topic.raw, on.partition): _Partition(
+            on=on,
+            leader=leaders[on],
+            search=TimeSearch(
+                on_it,
+                log_end_offset=places[on, on_it[0]].log_end_offset,
+                now_ms=now_ms,
+                tells_newest=_version(session.brokers[leaders[on]]) >= _NEWEST_SINCE,
+                compacted=on.topic in compacted,
+            ),
+        )
+        for on, on_it in sorted(offsets.items())
+    }
+
+
+def _version(broker: Broker) -> int:
+    """Return the version of ListOffsets that this broker is asked in; 0 also for none."""
+    try:
+        return int(broker.versions.api_version(ListOffsetsRequest, max_version=_LIST_OFFSETS))
+    except KafkaError:
+        return 0
+
+
+def _leave_out_old_brokers(session: Session, searched: dict[_On, _Partition], gaps: list[Gap]) -> None:
+    for node in sorted({partition.leader for partition in searched.values()}):
+        if _version(session.brokers[node]) < _TIMESTAMPS_SINCE:
+            _drop(searched, node)
+            why = "it speaks no version of ListOffsets that tells timestamps"
+            gaps.append(_gap(f"the places on broker {node}", why, "brokers from 0.10.1 on do"))
+
+
+def _search(session: Session, searched: dict[_On, _Partition], gaps: list[Gap]) -> str:
+    """Search until all is found, and return why it ended before that. Takes out what cannot be asked."""
+    spent = 0
+    while True:
+        probes = {on: asked for on, partition in searched.items() if (asked := partition.search.probes())}
+        if not probes:
+            return ""
+        spent += sum(map(len, probes.values()))
+        if spent > _MOST_PROBES:
+            return f"that would take more than {_MOST_PROBES} look-ups"
+        heard = _ask(session, probes, searched, gaps)
+        if heard is None:
+            return "the deadline came close"
+        for on, answers in heard.items():
+            searched[on].search.learn(answers)
+
+
+def _ask(
+    session: Session, probes: Mapping[_On, Sequence[int]], searched: dict[_On, _Partition], gaps: list[Gap]
+) -> _Heard | None:
+    """Ask all probes, as much at a time as fits the sockets; None when time runs short."""
+    waiting: dict[int, list[_Request]] = {}
+    for node in {searched[on].leader for on in probes}:
+        waiting[node] = list(_requests([on for on in probes if searched[on].leader == node], probes))
+    heard: _Heard = {on: {} for on in probes}
+    errors: dict[_On, int] = {}
+    while waiting:
+        deadline = session.probe.deadline
+        if deadline.remaining_s < _SPARE_TIME * deadline.allowed_s:
+            return None
+        wave = {node: _next_wave(requests) for node, requests in waiting.items()}
+        messages = {node: [request.message for request in sent] for node, sent in wave.items()}
+        for node, answers in exchange(session.brokers, messages, session.probe).items():
             if isinstance(answers, SourceError):
                 gaps.append(unread("record_times", f"record times on broker {node}", answers))
+                _drop(searched, node)
+                del waiting[node]
                 continue
-            for bundle, answer in zip(asked[node], answers, strict=True):
-                _read(session, bundle, answer, found, gaps)
-        left = [place for place in left if place not in found]
-        if not left:
-            break
-        if not alone and len(left) > _MOST_ALONE:
-            what = f"record times of {len(left) - _MOST_ALONE} partitions"
-            gaps.append(_gap(what, f"their next batch is larger than {_PARTITION_BYTES // 1024} KiB", "narrow it"))
-            left = left[:_MOST_ALONE]
-    return found
+            for request, answer in zip(wave[node], answers, strict=True):
+                _read(answer, request.slot, probes, heard, errors)
+        waiting = {node: requests for node, requests in waiting.items() if requests}
+    _leave_out_refused(session, errors, searched, gaps)
+    return {on: answers for on, answers in heard.items() if on in searched}
 
 
-def _bundles(places: list[Place], leaders: Mapping[TopicPartition, int], *, alone: bool) -> list[list[Place]]:
-    """Put places of one leader together, each partition once; or each alone, so that its batch must come whole."""
-    if alone:
-        return [[place] for place in places]
-    bundles: dict[tuple[int, int], list[Place]] = {}
-    seen: dict[TopicPartition, int] = {}
-    for place in places:
-        turn = seen[place[0]] = seen.get(place[0], -1) + 1
-        bundles.setdefault((leaders[place[0]], turn), []).append(place)
-    return list(bundles.values())
+def _requests(partitions: Sequence[_On], probes: Mapping[_On, Sequence[int]]) -> Iterator[_Request]:
+    """Yield requests that name no partition twice, as Kafka wants it, and not too many."""
+    left = iter(partitions)
+    while chunk := list(islice(left, _PARTITIONS)):
+        for slot in range(max(len(probes[on]) for on in chunk)):
+            topics: dict[str, list[_Wanted]] = {}
+            for on in chunk:
+                if slot < len(probes[on]):
+                    topics.setdefault(on[0], []).append(_Wanted(on[1], probes[on][slot]))
+            yield _Request(message=_list_offsets(topics), slot=slot, size_bytes=_size_bytes(topics))
 
 
-def _fetch(bundle: list[Place]) -> Message:
-    of_topic = FetchRequest.FetchTopic
-    topics: dict[str, list[Message]] = {}
-    for on, offset in bundle:
-        topics.setdefault(on.topic.raw, []).append(
-            of_topic.FetchPartition(partition=on.partition, fetch_offset=offset, partition_max_bytes=_PARTITION_BYTES)
-        )
-    return FetchRequest(
-        replica_id=-1,
-        max_wait_ms=0,
-        min_bytes=0,
-        max_bytes=_ANSWER_BYTES,
-        isolation_level=0,
-        topics=[of_topic(topic=name, partitions=partitions) for name, partitions in topics.items()],
-        max_version=_FETCH,
-    )
+def _list_offsets(topics: Mapping[str, list[_Wanted]]) -> Message:
+    of_topic = ListOffsetsRequest.ListOffsetsTopic
+    named = [of_topic(name=name, partitions=partitions) for name, partitions in topics.items()]
+    return ListOffsetsRequest(replica_id=-1, isolation_level=0, topics=named, max_version=_LIST_OFFSETS)
 
 
-def _read(session: Session, bundle: list[Place], answer: Message, found: Found, gaps: list[Gap]) -> None:
-    offsets = dict(bundle)
-    for topic in answer.responses:
-        name = ServerText(topic.topic)
+def _size_bytes(topics: Mapping[str, list[_Wanted]]) -> int:
+    """Return about what a request takes, or its answer: a header, the names, and 24 bytes for each partition."""
+    return 64 + sum(len(name) + 8 + 24 * len(partitions) for name, partitions in topics.items())
+
+
+def _next_wave(requests: list[_Request]) -> list[_Request]:
+    """Take from the front what may be in flight together, and at least one."""
+    wave = [requests.pop(0)]
+    size_bytes = wave[0].size_bytes
+    while requests and (size_bytes := size_bytes + requests[0].size_bytes) <= _IN_FLIGHT_BYTES:
+        wave.append(requests.pop(0))
+    return wave
+
+
+def _read(
+    answer: Message, slot: int, probes: Mapping[_On, Sequence[int]], heard: _Heard, errors: dict[_On, int]
+) -> None:
+    for topic in answer.topics:
         for partition in topic.partitions:
-            on = TopicPartition(name, partition.partition_index)
-            if partition.error_code:
-                gaps.append(
-                    refused("record_times", "record times", partition.error_code, session, topic=name, right="Read")
-                )
-                continue
-            dated = _first_at(bytes(partition.records or b""), offsets[on])
-            if dated:
-                found[on, offsets[on]] = dated
+            on = (topic.name, partition.partition_index)
+            if slot >= len(probes.get(on, ())):
+                continue  # nobody asked for it
+            asked = probes[on][slot]
+            if partition.error_code and asked != NEWEST:  # without that one it takes longer, no more
+                errors[on] = partition.error_code
+            told = not partition.error_code and partition.offset >= 0
+            heard[on][asked] = Answer(partition.offset, partition.timestamp) if told else None
 
 
-def _first_at(records: bytes, offset: int) -> tuple[datetime, TimestampType] | None:
-    """Return the timestamp of the first record at or after `offset`; compaction may have removed that very one."""
+def _leave_out_refused(
+    session: Session, errors: Mapping[_On, int], searched: dict[_On, _Partition], gaps: list[Gap]
+) -> None:
+    said = set()
+    for on, error_code in errors.items():
+        partition = searched.pop(on, None)
+        if partition is None or (on[0], error_code) in said:
+            continue
+        said.add((on[0], error_code))
+        gaps.append(refused("record_times", "record times", error_code, session, topic=partition.on.topic))
+
+
+def _drop(searched: dict[_On, _Partition], leader: int) -> None:
+    for on in [on for on, partition in searched.items() if partition.leader == leader]:
+        del searched[on]
+
+
+def _left_over(partitions: Sequence[_Partition], stopped: str) -> Iterator[Gap]:
+    """Yield what could not be dated although it could be asked."""
+    undated = [partition for partition in partitions if partition.search.undated]
+    if undated:
+        fix = "records of message formats before 0.10 have none"
+        yield _gap(_on(undated, len(undated)), "its records have no timestamps", fix)
+    unsettled = [partition for partition in partitions if partition.search.unsettled]
+    if unsettled:
+        count = sum(len(partition.search.unsettled) for partition in unsettled)
+        why = stopped or "the timestamps are too far apart to find one to the second"
+        yield _gap(_on(unsettled, count), why, f"raise --deadline, or {_NARROW}" if stopped else "")
+    wild = [part for part in partitions if any(_moment(at_ms) is None for at_ms in part.search.found.values())]
+    if wild:
+        yield _gap(_on(wild, len(wild)), "the timestamp of a record is no time", "look at what its producer sets")
+
+
+def _on(partitions: Sequence[_Partition], count: int) -> str:
+    first = partitions[0].on
+    return f"{count} places (first: {first.topic.raw}-{first.partition})"
+
+
+def _moment(at_ms: int) -> datetime | None:
     try:
-        batches = MemoryRecords(records)
-        while batches.has_next():
-            batch = batches.next_batch()
-            if getattr(batch, "is_control_batch", False):  # a transaction marker is nothing to read
-                continue
-            for record in batch:
-                if record.offset >= offset and record.timestamp is not None and record.timestamp >= 0:
-                    appended = record.timestamp_type == _LOG_APPEND_TIME
-                    kind = TimestampType.LOG_APPEND_TIME if appended else TimestampType.CREATE_TIME
-                    return datetime.fromtimestamp(record.timestamp / 1000, UTC), kind
-    except (KafkaError, ValueError, OverflowError, OSError, struct.error, RuntimeError):
+        return _EPOCH + timedelta(milliseconds=at_ms)
+    except OverflowError:
         return None
-    return None
 
 
 def _gap(what: str, why: str, fix: str) -> Gap:
-    return Gap(source="kafka", fact="record_times", what=ServerText(what), why=ServerText(why), fix=ServerText(fix))
+    return Gap(
+        source="kafka",
+        fact="record_times",
+        what=ServerText(f"record times of {what}"),
+        why=ServerText(why),
+        fix=ServerText(fix),
+    )

@@ -1,0 +1,44 @@
+"""Which requests a broker of a release understands, as it tells in ApiVersions.
+
+Source: kafka-python's BROKER_API_VERSIONS, recorded from real brokers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kafka.protocol.api_key import ApiKey
+from kafka.protocol.broker_version_data import BROKER_API_VERSIONS
+from kafka.protocol.consumer.offsets import OffsetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Versions = dict[int, tuple[int, int]]
+"""Oldest and newest version by API key."""
+
+
+def spoken(release: str, at_most: Mapping[str, int]) -> Versions:
+    """Return what a release speaks; `at_most` lowers the newest version of an API, below its oldest drops it."""
+    versions: Versions = dict(BROKER_API_VERSIONS[tuple(int(part) for part in release.split("."))])
+    for name, newest in at_most.items():
+        oldest, known = versions.pop(ApiKey[name].value)
+        if newest >= oldest:
+            versions[ApiKey[name].value] = (oldest, min(newest, known))
+    return versions
+
+
+def api_name(key: int) -> str:
+    """Return the name of an API."""
+    return ApiKey(key).name if key in set(ApiKey) else f"API {key}"
+
+
+def label(key: int, request: Any) -> str:
+    """Return what a request is counted as: its API's name, and for ListOffsets which offsets it is about."""
+    name = api_name(key)
+    wanted = {one.timestamp for topic in request.topics for one in topic.partitions} if name == "ListOffsets" else set()
+    if not wanted:
+        return name
+    named = {spec.value: spec.name.lower() for spec in OffsetSpec}
+    about = " and ".join(sorted({named.get(one, "at a time") for one in wanted}))
+    return f"{name} {about}{' committed' if request.isolation_level else ''}"
