@@ -7,10 +7,13 @@ that would still hold one is refused.
 
 from __future__ import annotations
 
+import operator
 import re
+import typing
 from base64 import b64encode
 from collections.abc import Iterable
-from typing import TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -113,27 +116,71 @@ S = TypeVar("S", bound=Struct)
 
 def mask(fact: S, hidden: Masks) -> S:
     """Return a snapshot or gap with its texts masked; nothing else changes."""
-    return cast("S", _mask(fact, hidden))
+    nothing_to_hide = not hidden.words and not hidden.patterns
+    if nothing_to_hide and (hidden.show_literals or not _holds(type(fact), SqlText)):
+        return fact
+    return cast("S", _Masking(hidden).masked(fact))
 
 
-def _mask(value: object, hidden: Masks) -> object:
-    if isinstance(value, ServerText):
+class _Masking:
+    """One walk over a fact. What stands in many places (a topic, a partition) is masked once."""
+
+    def __init__(self, hidden: Masks) -> None:
+        self._hidden = hidden
+        self._done: dict[int, object] = {}  # by identity: all of the fact outlives the walk
+
+    def masked(self, value: object) -> object:
+        """Return the value with its texts masked, and the very same one where nothing changes."""
+        if isinstance(value, tuple):
+            parts = [self.masked(part) for part in value]
+            return tuple(parts) if any(map(operator.is_not, parts, value)) else value
+        if not isinstance(value, ServerText | Struct):
+            return value
+        before = self._done.get(id(value))
+        if before is None:
+            before = self._text(value) if isinstance(value, ServerText) else self._struct(value)
+            self._done[id(value)] = before
+        return before
+
+    def _text(self, value: ServerText) -> ServerText:
         text = value.raw
-        if isinstance(value, SqlText) and not hidden.show_literals:
+        if isinstance(value, SqlText) and not self._hidden.show_literals:
             text = mask_sql(text)
-        text = hidden.hide(text)
+        text = self._hidden.hide(text)
         return value if text == value.raw else type(value)(text)
-    if isinstance(value, Struct):
-        changed = {
-            name: new
-            for name in value.__struct_fields__
-            if (new := _mask(old := getattr(value, name), hidden)) is not old
-        }
+
+    def _struct(self, value: Struct) -> Struct:
+        changed = {}
+        for name in _textual_fields(type(value)):
+            old = getattr(value, name)
+            new = self.masked(old)
+            if new is not old:
+                changed[name] = new
         return msgspec.structs.replace(value, **changed) if changed else value
-    if isinstance(value, tuple):
-        parts = [_mask(part, hidden) for part in value]
-        return tuple(parts) if any(a is not b for a, b in zip(parts, value, strict=True)) else value
-    return value
+
+
+@cache
+def _textual_fields(of: type[Struct]) -> tuple[str, ...]:
+    """Return the fields of a type that can hold server text, at any depth; the others need no look."""
+    hints = typing.get_type_hints(of)
+    return tuple(name for name in of.__struct_fields__ if _holds(hints[name], ServerText))
+
+
+@cache
+def _holds(annotation: Any, kind: Any) -> bool:
+    """Whether a value of that type can hold such text. What is not understood is said to."""
+    if annotation in (Any, object) or isinstance(annotation, TypeVar):
+        return True
+    if isinstance(annotation, typing.NewType):
+        return _holds(annotation.__supertype__, kind)
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        if issubclass(annotation, ServerText):
+            return issubclass(annotation, kind) or issubclass(kind, annotation)
+        if issubclass(annotation, Struct):
+            hints = typing.get_type_hints(annotation)
+            return any(_holds(hints[name], kind) for name in annotation.__struct_fields__)
+        return False
+    return any(_holds(part, kind) for part in typing.get_args(annotation) if part is not Ellipsis)
 
 
 def refuse_secrets(text: str, hidden: Masks) -> str:

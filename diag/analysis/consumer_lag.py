@@ -9,9 +9,10 @@ definitions of lag; rates here are two-point slopes between the first and the la
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 
@@ -81,8 +82,9 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     groups = {group.group: group for group in now.groups}
     owners = {(group.group, on): member for group in now.groups for on, member in _owned(group)}
     rows = []
+    looked_up: dict[int, Any] = {}  # by identity, as one look has many commits on the same few names
     for commit in now.commits:
-        log, group = ends.get(commit.on), groups.get(commit.group)
+        log, group = _known(commit.on, ends, looked_up), _known(commit.group, groups, looked_up)
         start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
         lag = _lag(commit, start, end)
         owner = owners.get((commit.group, commit.on)) if owners else None
@@ -110,6 +112,13 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
         )
     rows.sort(key=_most_lag_first)
     return tuple(rows)
+
+
+def _known(name: Any, table: Mapping[Any, Any], looked_up: dict[int, Any]) -> Any:
+    """Look a name up, each object once: all of them live as long as the window, so that no identity is used twice."""
+    if id(name) not in looked_up:
+        looked_up[id(name)] = table.get(name)
+    return looked_up[id(name)]
 
 
 def _most_lag_first(row: PartitionRow) -> int:
@@ -147,15 +156,16 @@ def _slope(newest: int | None, oldest: int | None, span_s: float) -> float | Non
 
 @lru_cache(maxsize=4)
 def topic_lags(window: Window[KafkaLag]) -> tuple[TopicLag, ...]:
-    """Return the lag of every group on every topic it committed to, most records first."""
+    """Return the lag of every group on every topic where it has something left to read, most records first.
+
+    All partitions of such a topic are in it. Where nothing is left, or the ends are unknown, there is none.
+    """
     groups = {group.group: group for group in window.last.groups}
-    gathered: dict[tuple[ServerText, ServerText], list[PartitionRow]] = {}
-    for row in partition_rows(window):
-        gathered.setdefault((row.group, row.topic), []).append(row)
+    gathered = _gathered(partition_rows(window))
     lags = [
         TopicLag(
-            group=groups.get(name, ConsumerGroup(group=name, state="unknown", members=None)),
-            topic=topic,
+            group=groups.get(rows[0].group, ConsumerGroup(group=rows[0].group, state="unknown", members=None)),
+            topic=rows[0].topic,
             rows=tuple(rows),
             lag_records=sum(row.lag_records or 0 for row in rows),
             lag_s=max((row.lag_s for row in rows if row.lag_s is not None), default=None),
@@ -163,9 +173,36 @@ def topic_lags(window: Window[KafkaLag]) -> tuple[TopicLag, ...]:
             produce_per_s=_total([row.produce_per_s for row in rows]),
             consume_per_s=_total([row.consume_per_s for row in rows]),
         )
-        for (name, topic), rows in gathered.items()
+        for rows in gathered
     ]
     return tuple(sorted(lags, key=lambda lag: -lag.lag_records))
+
+
+def _gathered(rows: Sequence[PartitionRow]) -> list[list[PartitionRow]]:
+    """Put the rows of one group and topic together, where any of them has something left to read."""
+    number = _Numbers()
+    found: dict[tuple[int, int], list[PartitionRow]] = {}
+    for row in rows:  # most lag first: what begins a new pair without lag has none anywhere
+        key = number.of(row.group), number.of(row.topic)
+        if key in found:
+            found[key].append(row)
+        elif row.lag_records:
+            found[key] = [row]
+    return list(found.values())
+
+
+class _Numbers:
+    """Numbers texts, equal ones alike. In one look most are the very same object, which saves comparing them."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[int, int] = {}
+        self._by_text: dict[ServerText, int] = {}
+
+    def of(self, text: ServerText) -> int:
+        number = self._by_identity.get(id(text))
+        if number is None:
+            number = self._by_identity[id(text)] = self._by_text.setdefault(text, len(self._by_text))
+        return number
 
 
 def _total(parts: list[float | None]) -> float | None:

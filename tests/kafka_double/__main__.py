@@ -28,16 +28,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="of each round trip")
     parser.add_argument("--release", default="4.3", help="which Kafka it plays, by the versions it speaks")
     parser.add_argument("--at-most", action="append", default=[], metavar="API=VERSION", help="OffsetFetch=7; -1: none")
+    parser.add_argument("--at-least", action="append", default=[], metavar="API=VERSION", help="its oldest version")
     return parser.parse_args()
+
+
+def _versions(words: list[str]) -> dict[str, int]:
+    return {name: int(version) for name, _, version in (word.partition("=") for word in words)}
 
 
 def main() -> None:
     """Serve until standard input ends."""
     told = _arguments()
     shape = Shape(**{one.name: getattr(told, one.name) for one in fields(Shape)})
-    at_most = {name: int(version) for name, _, version in (word.partition("=") for word in told.at_most)}
     listeners = Listeners(shape.brokers, told.latency_ms / 1000)
-    cluster = Cluster(World(shape), spoken(told.release, at_most), listeners.ports)
+    cluster = Cluster(
+        World(shape), spoken(told.release, _versions(told.at_most), _versions(told.at_least)), listeners.ports
+    )
     servers = ",".join(f"127.0.0.1:{port}" for port in listeners.ports.values())
     print(json.dumps({"bootstrap_servers": servers, "pid": os.getpid()}), flush=True)  # noqa: T201  its protocol
     before_s = time.process_time()

@@ -5,7 +5,6 @@ Only a double with such groups loads this. That the layout is right is shown on 
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -57,7 +56,7 @@ def _member(group: Group, number: int) -> Message:
         owned[topic].append(partition)
     assignment = of_member.Assignment
     places = [
-        assignment.TopicPartitions(topic_id=uuid.UUID(int=1), topic_name=topic, partitions=partitions)
+        assignment.TopicPartitions(topic_name=topic, partitions=partitions)
         for topic, partitions in owned.items()
     ]
     return of_member(

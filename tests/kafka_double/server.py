@@ -118,7 +118,7 @@ class Listeners:
         key, version, correlation_id = _HEADER.unpack_from(frame)
         request, _ = cluster.handlers.get(key, (None, None))
         oldest, newest = cluster.versions.get(key, (0, -1))
-        if key == _API_VERSIONS and not oldest <= version <= newest:
+        if key == _API_VERSIONS and key in cluster.versions and version > newest:
             self.requests[node][api_name(key)] += 1
             return self._framed(correlation_id, struct.pack(">hi", _UNSUPPORTED_VERSION, 0), flexible=False)
         if request is None or not oldest <= version <= newest:

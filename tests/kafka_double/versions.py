@@ -18,13 +18,14 @@ Versions = dict[int, tuple[int, int]]
 """Oldest and newest version by API key."""
 
 
-def spoken(release: str, at_most: Mapping[str, int]) -> Versions:
-    """Return what a release speaks; `at_most` lowers the newest version of an API, below its oldest drops it."""
+def spoken(release: str, at_most: Mapping[str, int], at_least: Mapping[str, int]) -> Versions:
+    """Return what a release speaks, but no newer and no older versions of some APIs; -1 drops one."""
     versions: Versions = dict(BROKER_API_VERSIONS[tuple(int(part) for part in release.split("."))])
-    for name, newest in at_most.items():
-        oldest, known = versions.pop(ApiKey[name].value)
+    for name in at_most.keys() | at_least.keys():
+        oldest, newest = versions.pop(ApiKey[name].value)
+        oldest, newest = max(oldest, at_least.get(name, oldest)), min(newest, at_most.get(name, newest))
         if newest >= oldest:
-            versions[ApiKey[name].value] = (oldest, min(newest, known))
+            versions[ApiKey[name].value] = (oldest, newest)
     return versions
 
 

@@ -19,7 +19,9 @@ from diag.sources import kafka as source
 from diag.sources.kafka import broker
 from diag.wire.probe import Deadline, Probe
 
-READ_APIS = {"ApiVersions", "Metadata", "ListGroups", "OffsetFetch", "DescribeGroups", "ListOffsets", "Fetch", "DescribeConfigs"}
+READ_APIS = {"ApiVersions", "Metadata", "ListGroups", "OffsetFetch", "DescribeGroups", "ListOffsets", "DescribeConfigs"}
+READ_APIS |= {"ConsumerGroupDescribe", "ShareGroupDescribe", "DescribeShareGroupOffsets"}
+READ_APIS |= {"Fetch"}  # of at most 16 KiB, for the headers of the last few batches
 
 
 def look(bootstrap_servers: str, *, scope: Scope | None = None, deadline_s: float = 10.0, **target):

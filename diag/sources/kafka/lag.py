@@ -9,6 +9,7 @@ Source: KIP-709 (batched OffsetFetch), KIP-79 (ListOffsets), KIP-98 (last stable
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
@@ -47,7 +48,7 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     gaps = list(session.gaps)
     coordinated = listed(session, scope, gaps)
     groups, commits = _groups_and_commits(session, scope, coordinated, gaps)
-    leaders, leaderless = leaders_of(session, {commit.on.topic for commit in commits}, gaps)
+    leaders, leaderless = leaders_of(session, _topics(commits), gaps)
     ends = log_ends(session, leaders, gaps)
     observed_at = datetime.now(UTC)  # of the ends: what comes later takes its time and must not bend the rates
     places = _places(commits, ends)
@@ -95,8 +96,8 @@ def _groups_and_commits(
     answers = exchange(session.brokers, {node: sent for node, sent in together.items() if sent}, session.probe)
     fetched, told, shared = _taken_apart(answers, asked)
     commits = commits_in(session, scope, coordinated, fetched, gaps)
-    groups = described(session, coordinated, told, gaps)
     commits += share_commits(session, scope, coordinated, shared, gaps)
+    groups = described(session, coordinated, told, gaps)  # last: it does not repeat a gap that is named already
     if scope.topics and not commits:
         gaps.append(no_such_topic(scope))
     if not scope.topics:
@@ -126,13 +127,22 @@ def _taken_apart(answers: Answers, asked: Sequence[Mapping[int, Sequence[object]
     return parts
 
 
+def _topics(commits: Sequence[CommittedOffset]) -> set[ServerText]:
+    """Return the topics of the commits; the names of one look are shared objects, which makes that quick."""
+    return set({id(commit.on.topic): commit.on.topic for commit in commits}.values())
+
+
 def _places(commits: Sequence[CommittedOffset], ends: Ends) -> dict[int, Place]:
     """Return, by the number of the commit, where each group with something left to read would read next."""
     found: dict[int, Place] = {}
+    logs: dict[int, LogEnds | None] = {}  # by identity: a partition that many groups read is one object
     for number, commit in enumerate(commits):
-        log = ends.get(commit.on)
+        on = commit.on
+        if id(on) not in logs:
+            logs[id(on)] = ends.get(on)
+        log = logs[id(on)]
         if log is not None and commit.offset < log.log_end_offset > log.log_start_offset:
-            found[number] = (commit.on, max(commit.offset, log.log_start_offset))
+            found[number] = (on, max(commit.offset, log.log_start_offset))
     return found
 
 
@@ -140,21 +150,21 @@ def _skipped(
     commits: Sequence[CommittedOffset], groups: Iterable[ConsumerGroup], ends: Ends
 ) -> frozenset[TopicPartition]:
     """Return the partitions with records on which a group with members has no commit, though it has on others."""
-    joined = {group.group for group in groups if group.members and group.protocol != "share"}
-    committed: dict[tuple[ServerText, ServerText], set[int]] = {}
-    for commit in commits:
-        if commit.group in joined:
-            committed.setdefault((commit.group, commit.on.topic), set()).add(commit.on.partition)
-    written: dict[ServerText, dict[int, TopicPartition]] = {}
+    joined = {id(group.group) for group in groups if group.members and group.protocol != "share"}
+    counted = Counter((id(one.group), id(one.on.topic)) for one in commits if id(one.group) in joined)
+    written: dict[ServerText, set[TopicPartition]] = {}
     for on, log in ends.items():
         if log.log_end_offset > log.log_start_offset:
-            written.setdefault(on.topic, {})[on.partition] = on
-    return frozenset(
-        on
-        for (_, topic), numbers in committed.items()
-        for number, on in written.get(topic, {}).items()
-        if number not in numbers
-    )
+            written.setdefault(on.topic, set()).add(on)
+    few: dict[tuple[int, int], set[TopicPartition]] = {}
+    topics = {id(one.on.topic): one.on.topic for one in commits}  # names are shared objects: see `Topics`
+    for (group, topic), count in counted.items():
+        there = written.get(topics[topic], set())
+        if count < len(there):
+            few[group, topic] = set(there)
+    for one in commits if few else ():
+        few.get((id(one.group), id(one.on.topic)), set()).discard(one.on)
+    return frozenset(on for left in few.values() for on in left)
 
 
 def _to_date(
