@@ -7,9 +7,13 @@ ASKS = {
     "KafkaLag": (
         "ApiVersions, Metadata; SaslHandshake and SaslAuthenticate where asked for",
         "ListGroups of every broker",
-        "OffsetFetch of all groups at once, DescribeGroups of the classic ones",
-        "ListOffsets earliest and latest, after the commits",
-        "Fetch of one batch at the committed offset of at most 500 lagging partitions, for its timestamp",
+        "OffsetFetch of all groups at once; DescribeGroups, ConsumerGroupDescribe, ShareGroupDescribe",
+        "DescribeShareGroupOffsets where there are share groups",
+        "ListOffsets earliest and latest, after the commits; latest committed where somebody lags",
+        "ListOffsets by timestamp, at most 9 rounds of 7 probes for at most 2,000 lagging places: the time lag",
+        "DescribeConfigs of the topics somebody lags on (retention, timestamp type), at most 500",
+        "Fetch of at most 16 KiB behind commits that are 16 offsets or fewer from the end: only transaction markers?",
+        "DescribeProducers, ListTransactions, DescribeTransactions where an open transaction holds readers up",
     )
 }
 """What is sent to take each fact."""

@@ -6,7 +6,9 @@ Source: Kafka protocol guide, "Error Codes"; Kafka documentation, "Authorization
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from kafka.errors import for_code
@@ -65,15 +67,20 @@ def unread(fact: str, what: str, error: SourceError) -> Gap:
     )
 
 
-def unseen_groups(session: Session, scope: Scope, seen: Sequence[ServerText]) -> Iterator[Gap]:
+def unseen_groups(
+    session: Session, scope: Scope, seen: Sequence[ServerText], others: AbstractSet[str] = frozenset()
+) -> Iterator[Gap]:
     """Yield what ListGroups does not say: groups that were asked for and are not there, or may not be seen.
+
+    `others` are the visible groups that were not asked for; a name near to one of them may be a slip.
 
     It leaves out, in silence, every group this user may not describe (KafkaApis, ListGroups). With
     some groups in sight that is a remark; with none, nothing is known about groups at all.
     """
     for glob in scope.groups:
         if not any(fnmatchcase(name.raw, glob) for name in seen):
-            yield _unseen("groups", f"group {glob}", "no group of that name is visible to this user", session)
+            why = "no group of that name is visible to this user"
+            yield _unseen("groups", f"group {glob}", why, session, _near([glob], others))
     if not session.sees_every_group:
         what = "groups that this user may not describe"
         yield _unseen("other_groups" if seen else "groups", what, "the broker leaves them out in silence", session)
@@ -100,15 +107,23 @@ def groups_without_commits(
         )
 
 
-def no_such_topic(scope: Scope) -> Gap:
+def no_such_topic(scope: Scope, others: AbstractSet[str] = frozenset()) -> Gap:
     """Return the gap for topics that were asked for and that no visible group has commits on."""
     return Gap(
         source="kafka",
         fact="commits",
         what=ServerText(f"commits on {', '.join(scope.topics)}"),
         why=ServerText("no visible group has commits on a topic of that name"),
-        fix=ServerText("check the name; or grant Describe on the topic to the user diag connects as"),
+        fix=ServerText(
+            f"{_near(scope.topics, others)}check the name; or grant Describe on the topic to the user diag connects as"
+        ),
     )
+
+
+def _near(asked: Sequence[str], others: AbstractSet[str]) -> str:
+    """Return a hint at the names most like what was asked for; empty without any."""
+    near = [name for one in asked for name in get_close_matches(one, sorted(others), n=3)]
+    return f"did you mean: {', '.join(dict.fromkeys(near))}? Else " if near else ""
 
 
 def from_the_future(commits: Sequence[CommittedOffset], now: datetime) -> Iterator[Gap]:
@@ -124,8 +139,8 @@ def from_the_future(commits: Sequence[CommittedOffset], now: datetime) -> Iterat
         )
 
 
-def _unseen(fact: str, what: str, why: str, session: Session) -> Gap:
-    fix = (
+def _unseen(fact: str, what: str, why: str, session: Session, near: str = "") -> Gap:
+    fix = near + (
         "check the name; or grant Describe on the group"
         if session.sees_every_group
         else ("grant Describe on the cluster to the user diag connects as, or on each group that matters")

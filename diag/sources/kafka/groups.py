@@ -64,8 +64,11 @@ def matches(name: str, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatchcase(name, glob) for glob in globs)
 
 
-def listed(session: Session, scope: Scope, gaps: list[Gap]) -> Coordinated:
-    """Ask every broker which groups it coordinates: name, protocol and state, no members yet."""
+def listed(session: Session, scope: Scope, gaps: list[Gap], others: set[str] | None = None) -> Coordinated:
+    """Ask every broker which groups it coordinates: name, protocol and state, no members yet.
+
+    The names of groups that were not asked for are added to `others`.
+    """
     requests: dict[int, list[Message]] = {node: [ListGroupsRequest()] for node in session.brokers}
     found: Coordinated = {}
     left_out: set[str] = set()
@@ -77,6 +80,8 @@ def listed(session: Session, scope: Scope, gaps: list[Gap]) -> Coordinated:
         if answer.error_code:  # those that it has loaded already come with it
             gaps.append(refused("groups", f"the groups of broker {node}", answer.error_code, session))
         found[node] = list(_read(answer.groups, scope, left_out))
+        if others is not None:
+            others |= {group.group_id for group in answer.groups if not matches(group.group_id, scope.groups)}
     gaps += _unread_kinds(left_out, seen=any(found.values()))
     return found
 

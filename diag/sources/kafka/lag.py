@@ -46,7 +46,10 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
     """Read every group's lag. Raises a `SourceError` only when nothing at all can be read."""
     started = time.monotonic()
     gaps = list(session.gaps)
-    coordinated = listed(session, scope, gaps)
+    others: set[str] = set()
+    coordinated = listed(session, scope, gaps, others)
+    names = [group.group for of_node in coordinated.values() for group in of_node]
+    gaps += unseen_groups(session, scope, names, others)
     groups, commits = _groups_and_commits(session, scope, coordinated, gaps)
     leaders, leaderless = leaders_of(session, _topics(commits), gaps)
     ends = log_ends(session, leaders, gaps)
@@ -85,8 +88,7 @@ def _groups_and_commits(
     session: Session, scope: Scope, coordinated: Coordinated, gaps: list[Gap]
 ) -> tuple[tuple[ConsumerGroup, ...], tuple[CommittedOffset, ...]]:
     """Ask every coordinator for commits and members in one wave."""
-    names = [group.group for of_node in coordinated.values() for group in of_node]
-    gaps += unseen_groups(session, scope, names)
+    other_topics: set[str] = set()
     asked = (
         offset_fetches(session, coordinated, gaps),
         describe_requests(session, coordinated),
@@ -95,11 +97,11 @@ def _groups_and_commits(
     together = {node: [message for part in asked for message in part.get(node, ())] for node in coordinated}
     answers = exchange(session.brokers, {node: sent for node, sent in together.items() if sent}, session.probe)
     fetched, told, shared = _taken_apart(answers, asked)
-    commits = commits_in(session, scope, coordinated, fetched, gaps)
+    commits = commits_in(session, scope, coordinated, fetched, gaps, other_topics)
     commits += share_commits(session, scope, coordinated, shared, gaps)
     groups = described(session, coordinated, told, gaps)  # last: it does not repeat a gap that is named already
     if scope.topics and not commits:
-        gaps.append(no_such_topic(scope))
+        gaps.append(no_such_topic(scope, other_topics))
     if not scope.topics:
         answered = {name.group for node, of_node in coordinated.items() if node in fetched for name in of_node}
         silent = [group for group in groups if group.group in answered and group.protocol != "share"]

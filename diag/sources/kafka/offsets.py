@@ -74,10 +74,15 @@ def _fetches(session: Session, node: int, groups: list[ConsumerGroup]) -> list[M
     return [WithReader(request, read_group_offsets)]
 
 
-def commits_in(
-    session: Session, scope: Scope, listed: Coordinated, answers: Answers, gaps: list[Gap]
+def commits_in(  # noqa: PLR0913  where, what of, who, what was said, and the two things to add to
+    session: Session,
+    scope: Scope,
+    listed: Coordinated,
+    answers: Answers,
+    gaps: list[Gap],
+    others: set[str] | None = None,
 ) -> tuple[CommittedOffset, ...]:
-    """Read the commits out of the answers to `offset_fetches`."""
+    """Read the commits out of the answers to `offset_fetches`; topics that were not asked for go to `others`."""
     topics = Topics()
     found: list[CommittedOffset] = []
     for node, answered in answers.items():
@@ -90,6 +95,8 @@ def commits_in(
             for told in groups:
                 if told.group_id in names:
                     found += _commits_of(session, scope, names[told.group_id], told, topics, gaps)
+                    if scope.topics and others is not None:
+                        others |= {name for name, _ in told.topics if not matches(name, scope.topics)}
     return tuple(found)
 
 
