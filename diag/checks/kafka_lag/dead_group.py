@@ -3,7 +3,7 @@
 Nobody is slow: nobody is there. The coordinator still keeps the group's offsets, so the
 group looks alive in every list that shows offsets only.
 
-Facts    ListGroups (state), OffsetFetch, then ListOffsets; the record at the committed offset
+Facts    ListGroups (state), OffsetFetch, then ListOffsets of the ends, and by timestamp for the age
 Units    lag counts records; s = age of the oldest record nobody has read
 Source   Kafka documentation, group states; offsets.retention.minutes (7 d by default)
 Blind    readers that assign partitions by hand and commit: their group is Empty too

@@ -3,10 +3,11 @@
 Records tell how much is left, seconds tell how late it is. A thousand records are nothing
 for one topic and an hour for another, so the limit is on the age of the next record to read.
 
-Facts    ListGroups, OffsetFetch, then ListOffsets; the record at the committed offset (Fetch)
+Facts    ListGroups, OffsetFetch, then ListOffsets of the ends, and by timestamp for the age
 Units    s = age of the next unread record by its own timestamp; lag counts records
 Source   Kafka documentation, "Monitoring"; message.timestamp.type says whose clock it is
-Blind    CreateTime is the producer's clock: old records that were written late look late
+Blind    CreateTime is the producer's clock: old records that were written late look late;
+         out of order, the age is that of the newest record so far (understated, never overstated)
 """
 
 from collections.abc import Iterator
@@ -15,9 +16,11 @@ from msgspec import Struct
 
 from diag.analysis.consumer_lag import TopicLag, topic_lags
 from diag.checks.kafka_lag._next_steps import look_at_group
+from diag.checks.kafka_lag._trend import trend
 from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.kafka import KafkaLag
+from diag.text import ServerText
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,29 +49,24 @@ def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
                 late=Quantity(lag.lag_s, "s"),
                 topic=lag.topic,
                 records=Quantity(lag.lag_records, "records"),
-                trend=_trend(lag),
+                trend=trend(lag),
             ),
             evidence=(
                 Evidence(name="lag", value=Quantity(lag.lag_records, "records"), source="OffsetFetch, ListOffsets"),
-                Evidence(name="time lag", value=Quantity(lag.lag_s, "s"), source="record at the committed offset"),
+                Evidence(name="time lag", value=Quantity(lag.lag_s, "s"), source="ListOffsets by timestamp"),
                 Evidence(name="worst partition", value=lag.worst.partition, source="OffsetFetch, ListOffsets"),
-                Evidence(name="late partitions", value=len(behind), source="record at the committed offset"),
+                Evidence(name="late partitions", value=len(behind), source="ListOffsets by timestamp"),
                 Evidence(name="state of the group", value=lag.group.state, source="ListGroups"),
+                *_clock(window, lag.topic),
             ),
             ruled_out=_ruled_out(lag),
             steps=look_at_group(lag.group.group),
         )
 
 
-def _trend(lag: TopicLag) -> Phrase:
-    growth, drain_s = lag.growth_per_s, lag.drain_s
-    if growth is None:
-        return say("trend unknown from one sample")
-    if drain_s is not None:
-        return say("shrinking; gone in about {drain} at this rate", drain=Quantity(drain_s, "s"))
-    if growth > 0:
-        return say("growing by {growth} a second", growth=Quantity(growth, "records"))
-    return say("steady")
+def _clock(window: Window[KafkaLag], topic: ServerText) -> Iterator[Evidence]:
+    kinds = [one.timestamp_type for one in window.last.topics if one.topic == topic and one.timestamp_type]
+    yield from (Evidence(name="timestamps", value=kind, source="message.timestamp.type") for kind in kinds)
 
 
 def _ruled_out(lag: TopicLag) -> tuple[Phrase, ...]:
