@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -37,14 +38,31 @@ def diagnosed(*words: str) -> dict[str, Any]:
 
 
 def target(command: str, servers: Servers) -> tuple[str, ...]:
-    """Return the flags that point a command at the lab."""
+    """Return the flags that point a command at the lab; at Kafka's cluster where the servers have one."""
     match command:
         case "pg-locks":
             assert servers.postgres is not None
             return ("--dsn", servers.postgres.dsn)
         case "kafka-lag":
-            assert servers.kafka is not None
-            return ("--bootstrap-servers", servers.kafka.bootstrap_servers)
+            kafka = servers.kafka_cluster or servers.kafka
+            assert kafka is not None
+            return ("--bootstrap-servers", kafka.bootstrap_servers)
         case _:
             assert servers.redis is not None
             return ("--redis-url", servers.redis.url)
+
+
+def scenario_of(slug: str) -> Any:
+    """Return the module of a check's scenario (see `diag.lab.scenario` for what is in it)."""
+    return importlib.import_module(f"diag.lab.{slug.replace('-', '_').replace('/', '.')}")
+
+
+def seen(slug: str, scenario: Any, servers: Servers) -> dict[str, Any]:
+    """Look at the scenario's servers with its check's command, as the scenario says it must be looked at."""
+    command = slug.partition("/")[0]
+    return diagnosed(command, *target(command, servers), *getattr(scenario, "OPTIONS", ()))
+
+
+def hidden(report: dict[str, Any]) -> set[str]:
+    """Return the facts of which something could not be seen."""
+    return {gap["fact"] for gap in report["gaps"]}

@@ -21,15 +21,19 @@ app = typer.Typer(
 @app.command()
 def up(
     kinds: Annotated[
-        list[str] | None, typer.Argument(help="postgres, redis, kafka; all when none is named", metavar="[KIND]...")
+        list[str] | None,
+        typer.Argument(
+            help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes)",
+            metavar="[KIND]...",
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="return once the servers answer")] = False,
 ) -> int:
     """Start servers on loopback, on free ports, with data in a temporary folder."""
     from diag.lab import supervisor
-    from diag.lab.servers import KINDS
+    from diag.lab.servers import STARTED_UNASKED
 
-    wanted = tuple(kinds or KINDS)
+    wanted = tuple(kinds or STARTED_UNASKED)
     if detach:
         _show(supervisor.up(wanted, detached=True))
         return 0
@@ -85,6 +89,12 @@ def _show(state: LabState) -> None:
     if servers.kafka:
         brokers = servers.kafka.bootstrap_servers
         typer.echo(f"kafka {servers.kafka.version}: diag kafka-lag --bootstrap-servers {brokers}")
+    if servers.kafka_cluster:
+        cluster = servers.kafka_cluster
+        brokers = cluster.bootstrap_servers
+        typer.echo(
+            f"kafka_cluster {cluster.version}, {len(cluster.nodes)} nodes: diag kafka-lag --bootstrap-servers {brokers}"
+        )
     for fault in state.broken:
         typer.echo(f"broken: {fault.slug}")
     if not state.broken:

@@ -9,14 +9,14 @@ Measured on 2 cores (Kafka 4.3.1, OpenJDK 17): ready in 2.3 s and 334 MB residen
 from __future__ import annotations
 
 import os
-import socket
-import struct
 import sys
 from signal import SIGTERM
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
+
 from diag.errors import DiagError, UsageError
-from diag.lab import folders, kafka_files, launch, process
+from diag.lab import folders, kafka_files, kafka_metadata, launch, process
 from diag.lab.servers import KafkaServer
 from diag.text import visible
 
@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = ["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
 _READY_S: Final = 60.0
-_ANSWER_S: Final = 5.0
 _WRITE_ARCHIVE_S: Final = 60.0
-_NO_TOPICS: Final = struct.pack(">ib", 0, 0)  # ask about none, create none
-_API_VERSIONS, _METADATA = (18, 0), (3, 4)  # key and version; 4.x answers both
 _PLAIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
 _SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
-_DEFAULTS: Final = {
+DEFAULTS: Final = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -66,6 +63,18 @@ _DEFAULTS: Final = {
 }
 
 
+class Installed(Struct, frozen=True, kw_only=True):
+    """A Java runtime, Kafka's classes, and the flags that make a small node of them."""
+
+    runtime: kafka_files.Java
+    classes: str
+    flags: list[str]
+
+    def command(self, settings: Path) -> list[str]:
+        """Return the command line of a node with these settings."""
+        return [self.runtime.program, *self.flags, "-cp", self.classes, "kafka.Kafka", str(settings)]
+
+
 def start_kafka(
     folder: Path, *, properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None
 ) -> KafkaServer:
@@ -77,17 +86,32 @@ def start_kafka(
     class archive. Raises MissingServer without Java or Maven, DiagError when the node does
     not start.
     """
-    runtime = kafka_files.java()
-    classes = kafka_files.class_path(kafka_files.kafka_jars())
-    archive = _class_archive(runtime, classes)
-    shared = [f"-XX:SharedArchiveFile={archive}"] if archive.stat().st_size else []
-    return _start(folder, [*_FLAGS, *shared], runtime, classes, properties or {}, users or {})
+    java = installed()
+    return _start(folder, java, properties or {}, users or {})
 
 
 def prepare() -> None:
     """Fetch or make everything that `start_kafka` keeps in the cache. Raises as it does."""
+    installed()
+
+
+def installed() -> Installed:
+    """Return what nodes are started with; fetch and make it first when it is missing. Raises as `start_kafka`."""
     runtime = kafka_files.java()
-    _class_archive(runtime, kafka_files.class_path(kafka_files.kafka_jars()))
+    classes = kafka_files.class_path(kafka_files.kafka_jars())
+    archive = _class_archive(runtime, classes)
+    shared = [f"-XX:SharedArchiveFile={archive}"] if archive.stat().st_size else []
+    return Installed(runtime=runtime, classes=classes, flags=[*_FLAGS, *shared])
+
+
+def written(properties: Mapping[str, str]) -> bytes:
+    """Return the text of a properties file."""
+    return "".join(f"{key}={_escaped(properties[key])}\n" for key in properties).encode()
+
+
+def environment() -> dict[str, str]:
+    """Return the variables a node is started with."""
+    return {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"TZ": "UTC"}
 
 
 def _class_archive(runtime: kafka_files.Java, classes: str) -> Path:
@@ -100,7 +124,8 @@ def _class_archive(runtime: kafka_files.Java, classes: str) -> Path:
             unfinished.unlink(missing_ok=True)
             try:
                 flags = [*_FLAGS, f"-XX:ArchiveClassesAtExit={unfinished}"]
-                node = _start(workshop / "kafka", flags, runtime, classes, {}, {})
+                java = Installed(runtime=runtime, classes=classes, flags=flags)
+                node = _start(workshop / "kafka", java, {}, {})
                 process.stop(node.pid, SIGTERM, patience_s=_WRITE_ARCHIVE_S)
                 unfinished.touch()  # a runtime that cannot write archives is not asked again
                 for outdated in archive.parent.glob("classes-*.jsa"):  # of another runtime or other flags; 48 MB each
@@ -111,29 +136,20 @@ def _class_archive(runtime: kafka_files.Java, classes: str) -> Path:
     return archive
 
 
-def _start(  # noqa: PLR0913  the two public ways in differ in all of these
-    folder: Path,
-    flags: list[str],
-    runtime: kafka_files.Java,
-    classes: str,
-    properties: Mapping[str, str],
-    users: Mapping[str, str],
-) -> KafkaServer:
+def _start(folder: Path, java: Installed, properties: Mapping[str, str], users: Mapping[str, str]) -> KafkaServer:
     data, log, settings = folders.make(folder) / "data", folder / "kafka.log", folder / "server.properties"
     cluster_id = ""
 
     def start(ports: tuple[int, ...]) -> int:
         nonlocal cluster_id
         folders.remove(data)
-        chosen = _DEFAULTS | {"log.dirs": str(data)} | _listeners(ports) | _sasl(users) | dict(properties)
-        folders.write_whole(settings, "".join(f"{key}={_escaped(chosen[key])}\n" for key in chosen).encode())
-        cluster_id = kafka_files.format_folder(data, settings, users, runtime=runtime, classes=classes)
-        environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | {"TZ": "UTC"}
-        command = [runtime.program, *flags, "-cp", classes, "kafka.Kafka", str(settings)]
-        return process.spawn(command, log=log, env=environment, cwd=folder)
+        chosen = DEFAULTS | {"log.dirs": str(data)} | listeners(*ports) | _sasl(users) | dict(properties)
+        folders.write_whole(settings, written(chosen))
+        cluster_id = kafka_files.format_folder(data, settings, users, runtime=java.runtime, classes=java.classes)
+        return process.spawn(java.command(settings), log=log, env=environment(), cwd=folder)
 
     def is_ready(_pid: int, ports: tuple[int, ...]) -> bool:
-        return _lists_itself(ports[0], cluster_id)
+        return kafka_metadata.lists(ports[0], cluster_id, ports[:1])
 
     wanted = 3 if users else 2
     pid, ports = launch.on_free_ports("Kafka", start, is_ready, ports=wanted, log=log, deadline_s=_READY_S)
@@ -151,8 +167,8 @@ def _start(  # noqa: PLR0913  the two public ways in differ in all of these
     )
 
 
-def _listeners(ports: tuple[int, ...]) -> dict[str, str]:
-    broker, controller, *sasl = ports
+def listeners(broker: int, controller: int, *sasl: int) -> dict[str, str]:
+    """Return the properties that make a node listen on these ports of loopback."""
     open_to = [f"PLAINTEXT://{launch.HOST}:{broker}", *(f"SASL://{launch.HOST}:{port}" for port in sasl)]
     return {
         "listeners": ",".join([*open_to, f"CONTROLLER://{launch.HOST}:{controller}"]),
@@ -180,47 +196,6 @@ def _sasl(users: Mapping[str, str]) -> dict[str, str]:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n")
-
-
-def _lists_itself(port: int, cluster_id: str) -> bool:
-    """Ask for ApiVersions and Metadata; true when the answer is of our cluster and names this broker."""
-    try:
-        with socket.create_connection((launch.HOST, port), _ANSWER_S) as connection:
-            connection.settimeout(_ANSWER_S)
-            versions = _ask(connection, _API_VERSIONS, b"")
-            metadata = _ask(connection, _METADATA, _NO_TOPICS)
-    except (OSError, struct.error):
-        return False
-    no_error = versions[:2] == b"\0\0"
-    try:
-        return no_error and _brokers(metadata) == (cluster_id, [port])
-    except (struct.error, UnicodeDecodeError):
-        return False
-
-
-def _ask(connection: socket.socket, api: tuple[int, int], body: bytes) -> bytes:
-    request = struct.pack(">hhih", *api, 1, -1) + body  # correlation id 1, no client id
-    connection.sendall(struct.pack(">i", len(request)) + request)
-    with connection.makefile("rb") as answers:
-        (length_bytes,) = struct.unpack(">i", answers.read(4))
-        return answers.read(length_bytes)[4:]  # without the correlation id
-
-
-def _brokers(metadata: bytes) -> tuple[str, list[int]]:
-    """Read cluster id and broker ports from a Metadata answer of version 4."""
-    (count,), at = struct.unpack_from(">i", metadata, 4), 8  # after throttle_time_ms
-    ports: list[int] = []
-    for _ in range(count):
-        _, at = _string(metadata, at + 4)  # host, after node_id
-        ports += struct.unpack_from(">i", metadata, at)
-        _, at = _string(metadata, at + 4)  # rack
-    return _string(metadata, at)[0], ports
-
-
-def _string(message: bytes, at: int) -> tuple[str, int]:
-    (length_bytes,) = struct.unpack_from(">h", message, at)
-    end = at + 2 + max(0, length_bytes)  # -1 stands for null
-    return message[at + 2 : end].decode(), end
 
 
 def main() -> None:

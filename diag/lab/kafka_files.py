@@ -109,10 +109,19 @@ def format_folder(data: Path, settings: Path, users: Mapping[str, str], *, runti
     Without users it is a copy of one that Kafka's storage tool made once, with ids of its
     own; users (name → password) become SCRAM credentials, which only the tool can write.
     """
+    cluster_id = new_id()
     if users:
-        cluster_id = _new_id()
         _format(settings, cluster_id, users, runtime=runtime, classes=classes)
-        return cluster_id
+    else:
+        copy_formatted(data, 1, cluster_id, runtime=runtime, classes=classes)
+    return cluster_id
+
+
+def copy_formatted(data: Path, node_id: int, cluster_id: str, *, runtime: Java, classes: str) -> None:
+    """Make `data` the log folder of a node of that cluster, by copying one that Kafka's storage tool made once.
+
+    The voters of a cluster must be in the nodes' settings: the copy names none (KIP-853, "static" quorum).
+    """
     template = kafka_folder() / "formatted"
     with folders.locked(places.cache() / "lab" / "kafka-format.lock"):
         if not template.is_dir():
@@ -122,17 +131,16 @@ def format_folder(data: Path, settings: Path, users: Mapping[str, str], *, runti
                 folders.remove(unfinished)
                 small = workshop / "server.properties"
                 folders.write_whole(small, _smallest_properties(unfinished).encode())
-                _format(small, _new_id(), {}, runtime=runtime, classes=classes)
+                _format(small, new_id(), {}, runtime=runtime, classes=classes)
                 unfinished.rename(template)
             finally:
                 folders.remove(workshop)
     shutil.copytree(template, data)
-    cluster_id = _new_id()
     described = data / "meta.properties"
-    text = re.sub(r"(?m)^cluster\.id=.*$", f"cluster.id={cluster_id}", described.read_text("utf-8"))
-    text = re.sub(r"(?m)^directory\.id=.*$", f"directory.id={_new_id()}", text)
+    text = described.read_text("utf-8")
+    for key, value in (("cluster.id", cluster_id), ("directory.id", new_id()), ("node.id", str(node_id))):
+        text = re.sub(rf"(?m)^{re.escape(key)}=.*$", f"{key}={value}", text)
     folders.write_whole(described, text.encode())
-    return cluster_id
 
 
 def _resolve(library: Path) -> None:
@@ -192,7 +200,7 @@ def _smallest_properties(data: Path) -> str:
     )
 
 
-def _new_id() -> str:
+def new_id() -> str:
     """Make an id as Kafka does: 16 random bytes in URL-safe base64, never one that looks like an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass

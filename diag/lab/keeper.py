@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SET_UP_S: Final = 120.0  # a scenario may have to fill a topic first
-_LEAVE_S: Final = 30.0  # what its context manager may take to undo it
+_LEAVE_S: Final = 60.0  # what its context manager may take to undo it: a broker may have to start again
 
 
 class Keeper:

@@ -2,7 +2,9 @@
 
 A scenario is a module ``<command>/<check>.py`` (underscores) below a folder of scenarios,
 with ``NEEDS``, the kinds of server it breaks, and ``broken(servers)``, a context manager
-inside which the fault is in effect. ``python -m diag.lab.scenario SLUG …`` enters it and
+inside which the fault is in effect. It may have ``OPTIONS``, words the command needs to see
+the fault, ``GAPS``, the facts that the fault itself hides, and take ``seed=0``, by which sizes
+and choices differ. ``python -m diag.lab.scenario SLUG …`` enters it and
 holds it until SIGTERM; only the supervisor starts that.
 """
 

@@ -11,8 +11,9 @@ from msgspec import Struct
 from diag.errors import DiagError, ExitCode
 from diag.lab.process import Identity
 
-Kind = Literal["postgres", "redis", "kafka"]
-KINDS: tuple[Kind, ...] = ("postgres", "redis", "kafka")
+Kind = Literal["postgres", "redis", "kafka", "kafka_cluster"]
+KINDS: tuple[Kind, ...] = ("postgres", "redis", "kafka", "kafka_cluster")
+STARTED_UNASKED: tuple[Kind, ...] = ("postgres", "redis", "kafka")  # a cluster is for faults between nodes only
 
 
 class MissingServer(DiagError):
@@ -63,7 +64,31 @@ class KafkaServer(Struct, frozen=True, kw_only=True):
     sasl_bootstrap_servers: str = ""
 
 
-Server = PostgresServer | RedisServer | KafkaServer
+class KafkaNode(Struct, frozen=True, kw_only=True):
+    """One node of a cluster, broker and controller. Its pid is another after each start: see `services.node_pids`."""
+
+    node_id: int
+    port: int
+    data_folder: str
+    log: str
+    bootstrap_servers: str
+
+
+class KafkaCluster(Struct, frozen=True, kw_only=True):
+    """Kafka nodes that share a controller quorum. `pid` is of their parent, with which all of them end."""
+
+    kind: Literal["kafka_cluster"] = "kafka_cluster"
+    pid: int
+    started_ticks: int
+    data_folder: str
+    log: str
+    version: str
+    cluster_id: str
+    bootstrap_servers: str
+    nodes: tuple[KafkaNode, ...]
+
+
+Server = PostgresServer | RedisServer | KafkaServer | KafkaCluster
 
 
 class Servers(Struct, frozen=True, kw_only=True):
@@ -72,11 +97,12 @@ class Servers(Struct, frozen=True, kw_only=True):
     postgres: PostgresServer | None = None
     redis: RedisServer | None = None
     kafka: KafkaServer | None = None
+    kafka_cluster: KafkaCluster | None = None
 
     @property
     def running(self) -> tuple[Server, ...]:
         """The servers that were started, in the order of `KINDS`."""
-        return tuple(server for server in (self.postgres, self.redis, self.kafka) if server is not None)
+        return tuple(server for kind in KINDS if (server := getattr(self, kind)) is not None)
 
 
 def identity_of(server: Server) -> Identity:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from diag.errors import UsageError
 from diag.lab import folders, process
 from diag.lab.kafka import start_kafka
+from diag.lab.kafka_cluster import kill_node, node_pids, pause_node, resume_node, start_kafka_cluster, start_node
 from diag.lab.postgres import start_postgres
 from diag.lab.redis import start_redis
 from diag.lab.servers import (
     KINDS,
+    KafkaCluster,
+    KafkaNode,
     KafkaServer,
     MissingServer,
     PostgresServer,
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
+    "KafkaCluster",
+    "KafkaNode",
     "KafkaServer",
     "MissingServer",
     "PostgresServer",
@@ -39,10 +44,16 @@ __all__ = [
     "Server",
     "Servers",
     "is_running",
+    "kill_node",
+    "node_pids",
     "pause",
+    "pause_node",
     "resume",
+    "resume_node",
     "start",
     "start_kafka",
+    "start_kafka_cluster",
+    "start_node",
     "start_postgres",
     "start_redis",
     "stop",
@@ -58,6 +69,8 @@ def start(kind: str, folder: Path) -> Server:
             return start_redis(folder)
         case "kafka":
             return start_kafka(folder)
+        case "kafka_cluster":
+            return start_kafka_cluster(folder)
         case _:
             msg = f"The lab has no server called {visible(kind)}."
             raise UsageError(msg, hint=f"It has {', '.join(KINDS)}.")

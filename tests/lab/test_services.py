@@ -21,16 +21,30 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from diag.errors import DiagError, UsageError
-from diag.lab import folders, launch, process, services
+from diag.lab import folders, kafka_metadata, launch, process, services
+from diag.lab.keeper import environment
 from diag.lab.servers import MissingServer, folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from diag.lab.servers import KafkaServer, PostgresServer, RedisServer
-    from tests.conftest import StartKafka, StartPostgres, StartRedis
+    from diag.lab.servers import KafkaCluster, KafkaServer, PostgresServer, RedisServer
+    from tests.conftest import StartKafka, StartKafkaCluster, StartPostgres, StartRedis
 
 _SOON_S = 20.0
+_FENCED_S = 60.0  # a dead broker's session, an election perhaps, and a busy machine
+
+# Starts a cluster in the folder that is its argument, says who is in it, pauses one node, and waits to be killed.
+_OWNER = """
+import sys, time
+from pathlib import Path
+from diag.lab import services
+cluster = services.start_kafka_cluster(Path(sys.argv[1]), nodes=2)
+services.pause_node(cluster, 2)
+print(cluster.pid, flush=True)
+while True:
+    time.sleep(1)
+"""
 
 
 @pytest.fixture
@@ -172,6 +186,102 @@ def test_a_kafka_user_whose_name_would_need_quoting_is_refused(folder: Path) -> 
         services.start_kafka(folder / "kafka", users={"alice": 'say "hi"'})
 
 
+def test_every_node_of_a_kafka_cluster_lists_all_and_copies_what_coordinators_need(
+    kafka_cluster: KafkaCluster,
+) -> None:
+    from kafka import KafkaAdminClient
+
+    assert [node.node_id for node in kafka_cluster.nodes] == [1, 2, 3]
+    ports = [node.port for node in kafka_cluster.nodes]
+    assert all(kafka_metadata.lists(port, kafka_cluster.cluster_id, ports) for port in ports)
+    assert kafka_cluster.bootstrap_servers == ",".join(node.bootstrap_servers for node in kafka_cluster.nodes)
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka_cluster.bootstrap_servers)) as client:
+        voters = client.describe_metadata_quorum()["topics"][0]["partitions"][0]["current_voters"]
+    assert {voter["replica_id"] for voter in voters} == {1, 2, 3}
+    settings = Path(folder_of(kafka_cluster) / "nodes" / "1" / "server.properties").read_text()
+    assert "offsets.topic.replication.factor=3" in settings
+
+
+def test_a_node_is_killed_and_comes_back_with_its_records(private_kafka_cluster: StartKafkaCluster) -> None:
+    from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+    from kafka.admin import NewTopic
+
+    cluster = private_kafka_cluster(properties={"broker.session.timeout.ms": "3000"})
+    victim, *others = cluster.nodes
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=cluster.bootstrap_servers)) as client:
+        topic = NewTopic("greetings", replica_assignments={0: [victim.node_id]})
+        client.create_topics([topic], wait_for_metadata=True)
+    with contextlib.closing(KafkaProducer(bootstrap_servers=cluster.bootstrap_servers)) as producer:
+        producer.send("greetings", b"hello").get(timeout=_SOON_S)
+
+    before = services.node_pids(cluster)
+    services.kill_node(cluster, victim.node_id)
+    services.kill_node(cluster, victim.node_id)  # it is down already: fine
+    assert services.node_pids(cluster) == before | {victim.node_id: 0}
+    assert services.is_running(cluster)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", victim.port), _SOON_S)
+    with socket.socket() as rival, pytest.raises(OSError, match="Address already in use"):
+        rival.bind(("127.0.0.1", victim.port))  # nobody takes its place meanwhile
+    assert process.wait_until(lambda: _leaders(others[0].port) == {0: kafka_metadata.NO_LEADER}, _FENCED_S)
+    ports = [node.port for node in others]
+    assert all(kafka_metadata.lists(port, cluster.cluster_id, ports) for port in ports)
+
+    services.start_node(cluster, victim.node_id)
+    assert services.node_pids(cluster)[victim.node_id] not in {0, before[victim.node_id]}
+    assert process.wait_until(lambda: _leaders(others[0].port) == {0: victim.node_id}, _FENCED_S)
+    consumer = KafkaConsumer(
+        "greetings",
+        bootstrap_servers=cluster.bootstrap_servers,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=int(_SOON_S * 1000),
+    )
+    assert next(iter(consumer)).value == b"hello"
+    consumer.close()
+
+    members = process.family(cluster.pid)
+    assert len(members) == 1 + len(cluster.nodes)
+    services.stop(cluster)
+    assert not any(process.is_alive(member) for member in members)
+    assert not folder_of(cluster).exists()
+
+
+def test_one_node_can_be_paused_among_others_that_answer(private_kafka_cluster: StartKafkaCluster) -> None:
+    cluster = private_kafka_cluster(nodes=2)
+    services.pause_node(cluster, 2)
+    pids = services.node_pids(cluster)
+    assert {node_id: _run_state(pid) == "T" for node_id, pid in pids.items()} == {1: False, 2: True}
+    with socket.create_connection(("127.0.0.1", cluster.nodes[1].port), _SOON_S):
+        pass  # its kernel accepts for it
+    assert kafka_metadata.ask(cluster.nodes[0].port) is not None
+    services.resume_node(cluster, 2)
+    assert process.wait_until(lambda: kafka_metadata.ask(cluster.nodes[1].port) is not None, _SOON_S)
+    with pytest.raises(UsageError, match="no node 3"):
+        services.kill_node(cluster, 3)
+
+
+def test_a_kafka_cluster_ends_with_a_killed_owner_a_paused_node_too(kafka: KafkaServer, folder: Path) -> None:
+    assert kafka.pid  # asked for so that a missing server skips this, too
+    with subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(folder / "cluster")], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as owner:
+        assert owner.stdout is not None
+        members = process.family(int(owner.stdout.readline()))
+        assert len(members) == 3
+        owner.kill()
+    process.wait_until(lambda: not any(process.is_alive(member) for member in members), _SOON_S)
+    assert [member for member in members if process.is_alive(member)] == []
+
+
+def test_a_node_that_ends_unasked_ends_the_cluster_and_its_words_are_told(
+    private_kafka_cluster: StartKafkaCluster,
+) -> None:
+    with pytest.raises(
+        DiagError, match=r"Kafka's cluster ended at once: node \d ended with exit code 1: .*no.such.number"
+    ):
+        private_kafka_cluster(nodes=2, properties={"num.io.threads": "no such number"})
+
+
 def test_a_paused_postgres_accepts_and_answers_nothing_until_resumed(private_postgres: StartPostgres) -> None:
     server = private_postgres()
     with psycopg.connect(server.dsn) as connection:
@@ -253,6 +363,11 @@ def test_a_missing_program_is_named_with_the_way_to_get_it(folder: Path, monkeyp
 def test_an_unknown_kind_is_a_usage_error(folder: Path) -> None:
     with pytest.raises(UsageError, match="no server called mongo"):
         services.start("mongo", folder)
+
+
+def _leaders(port: int) -> dict[int, int]:
+    told = kafka_metadata.ask(port, ["greetings"])
+    return told.leaders["greetings"] if told else {}
 
 
 def _run_state(pid: int) -> str:

@@ -59,7 +59,7 @@ class Progress:
 
 def _state_of_the_code() -> str:
     commit = _git("rev-parse", "HEAD").decode().strip()[:_SHORT]
-    changed = _git("diff", "HEAD", "--", "diag")
+    changed = _git("diff", "HEAD", "--", ":/diag")
     return f"{commit}+{hashlib.sha256(changed).hexdigest()[:_SHORT]}" if changed else commit
 
 
