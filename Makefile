@@ -65,6 +65,7 @@ bench: $(VENV)/.test
 	@[ -x $(VENV)/peers/bin/http ] || { $(PYTHON) -m venv $(VENV)/peers && \
 		$(VENV)/peers/bin/pip install --quiet --disable-pip-version-check httpie==3.2.4; }
 	$(BIN)/python tests/bench/start_up.py --peer $(VENV)/peers/bin/http
+	$(BIN)/python tests/bench/kafka_lag.py
 
 lab: $(VENV)/.diag
 	$(BIN)/diag lab up

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 NEWEST = -3  # the special timestamp MAX_TIMESTAMP: the record that is dated newest
 MOST_ROUNDS = 9
-TOLERANCE_MS = 5000
+TOLERANCE_MS = 1000
 PROBES = 7
 """Timestamps asked in one round for one place."""
 

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diag.analysis.time_search import MOST_ROUNDS, NEWEST, PROBES, TOLERANCE_MS, Answer, TimeSearch
+from diag.analysis.time_search import NEWEST, PROBES, Answer, TimeSearch
 
-MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
+MOST_ROUNDS = 9
 NOW = 1_760_000_000_000
 WEEK = 7 * DAY
 RECORDS = 200_000
@@ -139,7 +140,7 @@ def test_every_place_is_dated_to_the_second_and_never_too_old(shape, places, mea
     rounds = []
     for place in places(log, random.Random(name), 200):
         search, _ = searched(log, [place], compacted=compacted)
-        assert 0 <= search.found[place] - log.true_ms(place) <= TOLERANCE_MS, place
+        assert 0 <= search.found[place] - log.true_ms(place) <= SECOND, place
         rounds.append(search.rounds)
     assert sum(rounds) / len(rounds) <= mean_rounds
     MEAN_ROUNDS[f"{name} {places.__name__}"] = sum(rounds) / len(rounds)
@@ -157,14 +158,14 @@ def test_brokers_without_max_timestamp_are_searched_as_well(shape):
     log = Log(log.highs, log.offsets, tells_newest=False)
     for place in anywhere(log, random.Random(name), 50):
         search, _ = searched(log, [place], compacted=compacted)
-        assert 0 <= search.found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert 0 <= search.found[place] - log.true_ms(place) <= SECOND
 
 
 def test_groups_on_one_partition_share_the_answers():
     log = Log(diurnal(random.Random(1)))
     places = recent(log, random.Random(2), 12)
     search, together = searched(log, places)
-    assert {place: 0 <= ms - log.true_ms(place) <= TOLERANCE_MS for place, ms in search.found.items()} == dict.fromkeys(
+    assert {place: 0 <= ms - log.true_ms(place) <= SECOND for place, ms in search.found.items()} == dict.fromkeys(
         places, True
     )
     alone = sum(searched(log, [place])[1] for place in places)
@@ -182,7 +183,7 @@ def test_any_log_in_any_order(stamps, scale, tells_newest, data):
     places = data.draw(st.lists(st.integers(0, log.end - 1), min_size=1, max_size=5, unique=True))
     search, _ = searched(log, places)
     for place in places:
-        assert 0 <= search.found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert 0 <= search.found[place] - log.true_ms(place) <= SECOND
     assert search.unsettled == ()
 
 
@@ -195,14 +196,14 @@ def test_what_compaction_removed_never_makes_a_place_too_old(stamps, scale, data
     search, _ = searched(log, [place], compacted=True)
     assert search.found[place] >= log.true_ms(place)
     if sorted(set(stamps)) == stamps:  # each record newer than the one before it: nothing is left to guess
-        assert search.found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert search.found[place] - log.true_ms(place) <= SECOND
     following = bisect_left(log.highs, log.true_ms(place) + 1)
-    assert search.found[place] <= log.highs[min(following, len(log.highs) - 1)] + TOLERANCE_MS
+    assert search.found[place] <= log.highs[min(following, len(log.highs) - 1)] + SECOND
 
 
 def test_a_removed_record_is_dated_by_the_one_before_it_unless_the_log_is_said_to_be_compacted():
     log = Log([NOW - 3 * HOUR, NOW - HOUR], [0, 20])
-    assert searched(log, [10])[0].found[10] - (NOW - 3 * HOUR) <= TOLERANCE_MS
+    assert searched(log, [10])[0].found[10] - (NOW - 3 * HOUR) <= SECOND
     assert searched(log, [10], compacted=True)[0].found == {10: NOW - HOUR}
 
 
@@ -239,7 +240,7 @@ def test_nine_rounds_are_enough_for_the_most_awkward_log(days):
     while probes := search.probes():
         search.learn(adversary.answers(probes))
     assert search.rounds <= MOST_ROUNDS
-    assert search.found[adversary.place] - adversary.low_ms <= TOLERANCE_MS
+    assert search.found[adversary.place] - adversary.low_ms <= SECOND
 
 
 def test_a_log_too_long_to_be_sure_of_is_searched_as_long_and_left_undated():
@@ -254,7 +255,7 @@ def test_years_of_ordinary_records_are_no_trouble():
     log = Log([NOW - 1200 * DAY + number * 10 * MINUTE for number in range(1200 * 144)])
     for place in anywhere(log, random.Random(3), 100):
         search, _ = searched(log, [place])
-        assert 0 <= search.found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert 0 <= search.found[place] - log.true_ms(place) <= SECOND
 
 
 def test_the_first_record_and_the_newest_one_take_one_round():
@@ -287,14 +288,14 @@ def test_records_from_the_future_are_shown_as_such(tells_newest):
         found = searched(log, [place])[0].found[place]
         assert NOW <= found <= log.true_ms(place)
         assert found == log.true_ms(place) or not tells_newest
-    assert searched(log, [3])[0].found[3] - log.true_ms(3) <= TOLERANCE_MS
+    assert searched(log, [3])[0].found[3] - log.true_ms(3) <= SECOND
 
 
 def test_a_newest_record_that_is_not_replicated_yet_is_not_told_and_not_needed():
     log = Log(diurnal(random.Random(5), 5000))
     for place in anywhere(log, random.Random(6), 50):
         search, _ = searched(log, [place], ask=lambda asked: None if asked == NEWEST else log.ask(asked))
-        assert 0 <= search.found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert 0 <= search.found[place] - log.true_ms(place) <= SECOND
 
 
 def test_older_brokers_name_the_last_record_of_the_newest_batch():
@@ -305,7 +306,7 @@ def test_older_brokers_name_the_last_record_of_the_newest_batch():
         return Answer(log.end - 1, NOW - MINUTE) if asked == NEWEST else log.ask(asked)
 
     for place in (999, 1000, 1001, 1025, 1049):
-        assert 0 <= searched(log, [place], ask=ask)[0].found[place] - log.true_ms(place) <= TOLERANCE_MS
+        assert 0 <= searched(log, [place], ask=ask)[0].found[place] - log.true_ms(place) <= SECOND
 
 
 @settings(max_examples=200, deadline=None)
