@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 import msgspec
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, OffsetSpec
+from kafka.protocol.consumer.offsets import OffsetSpec
 from kafka.protocol.metadata import MetadataRequest
 
 from diag.errors import SourceError
@@ -20,12 +20,11 @@ from diag.snapshots.kafka import BrokerId, Leaderless, LogEnds, Offset, Partitio
 from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
+from diag.sources.kafka.list_offsets import READ_COMMITTED, READ_UNCOMMITTED, Wanted, list_offsets
 from diag.text import ServerText
 
-_METADATA, _LIST_OFFSETS = 12, 7  # newest versions this module was tested with
+_METADATA = 12  # newest version this module was tested with
 _NOBODY = -1
-_READ_UNCOMMITTED, _READ_COMMITTED = 0, 1
-_ISOLATED_SINCE = 2  # before it there are no transactions (0.11)
 
 Leaders: TypeAlias = dict[TopicPartition, int]
 """The broker that leads each partition and is connected."""
@@ -98,7 +97,7 @@ def with_stable_offsets(
 ) -> dict[TopicPartition, LogEnds]:
     """Return the ends, those of lagging partitions with the last stable offset, which is asked for after the ends."""
     where = _by_leader({on: leaders[on] for on in leaders if on in lagging})
-    requests = {node: [_list_offsets(of_node, OffsetSpec.LATEST, _READ_COMMITTED)] for node, of_node in where.items()}
+    requests = {node: [_list_offsets(of_node, OffsetSpec.LATEST, READ_COMMITTED)] for node, of_node in where.items()}
     if not requests:
         return ends
     (stable,) = _told(session, requests, leaders, gaps, "last stable offsets")
@@ -139,26 +138,8 @@ def _told(
     return found
 
 
-class _Wanted(msgspec.Struct):
-    """One partition of a request. The protocol's own class takes longer to make than all the rest."""
-
-    partition_index: int
-    timestamp: int
-    current_leader_epoch: int = -1
-    tags: None = None
-    unknown_tags: None = None
-
-
-def _list_offsets(partitions: Iterable[TopicPartition], spec: int, isolation_level: int = _READ_UNCOMMITTED) -> Message:
-    by_topic: dict[str, list[_Wanted]] = {}
+def _list_offsets(partitions: Iterable[TopicPartition], spec: int, isolation_level: int = READ_UNCOMMITTED) -> Message:
+    topics: dict[str, list[Wanted]] = {}
     for on in partitions:
-        by_topic.setdefault(on.topic.raw, []).append(_Wanted(on.partition, spec))
-    of_topic = ListOffsetsRequest.ListOffsetsTopic
-    topics = [of_topic(name=name, partitions=wanted) for name, wanted in by_topic.items()]
-    return ListOffsetsRequest(
-        replica_id=-1,
-        isolation_level=isolation_level,
-        topics=topics,
-        min_version=_ISOLATED_SINCE if isolation_level else None,
-        max_version=_LIST_OFFSETS,
-    )
+        topics.setdefault(on.topic.raw, []).append(Wanted(on.partition, spec))
+    return list_offsets(topics, isolation_level)

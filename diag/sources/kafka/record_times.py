@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeAlias
 
-import msgspec
 from kafka.errors import KafkaError
 from kafka.protocol.consumer.offsets import ListOffsetsRequest
 from msgspec import Struct
@@ -23,16 +22,16 @@ from msgspec import Struct
 from diag.analysis.time_search import NEWEST, Answer, TimeSearch
 from diag.errors import SourceError
 from diag.snapshots.base import Gap
-from diag.snapshots.kafka import CommittedOffset, LogEnds, TopicPartition
+from diag.snapshots.kafka import LogEnds, TopicPartition
 from diag.sources.kafka.broker import Broker, Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
+from diag.sources.kafka.list_offsets import NEWEST_VERSION, Wanted, list_offsets, size_bytes
 from diag.text import ServerText
 
 Place: TypeAlias = tuple[TopicPartition, int]
 """A partition and an offset on it, from the log start on and before the log end; groups there share one look."""
 
-_LIST_OFFSETS = 7  # newest version this module was tested with
 _TIMESTAMPS_SINCE, _NEWEST_SINCE = 1, 7
 _MOST_PLACES = 2000
 _MOST_PROBES = 100_000  # half as many again as 2,000 places usually take
@@ -78,47 +77,12 @@ def record_times(
     return found
 
 
-def with_record_times(
-    session: Session,
-    commits: Sequence[CommittedOffset],
-    ends: Mapping[TopicPartition, LogEnds],
-    leaders: Mapping[TopicPartition, int],
-    gaps: list[Gap],
-) -> tuple[tuple[CommittedOffset, ...], None]:
-    """Return the commits, dated where there is something left to read."""
-    at = {commit: place for commit in commits if (place := _place(commit, ends)) is not None}
-    found = record_times(session, {place: ends[place[0]] for place in at.values()}, leaders, gaps)
-    dated = (
-        msgspec.structs.replace(commit, record_at=found[at[commit]]) if at.get(commit) in found else commit
-        for commit in commits
-    )
-    return tuple(dated), None
-
-
-def _place(commit: CommittedOffset, ends: Mapping[TopicPartition, LogEnds]) -> Place | None:
-    log = ends.get(commit.on)
-    if log is None:
-        return None
-    offset = max(commit.offset, log.log_start_offset)
-    return (commit.on, offset) if offset < log.log_end_offset else None
-
-
 class _Partition(Struct, frozen=True, kw_only=True, eq=False):
     """A partition that is searched."""
 
     on: TopicPartition
     leader: int
     search: TimeSearch
-
-
-class _Wanted(Struct):
-    """One partition of a request. The protocol's own class takes longer to make than all the rest."""
-
-    partition_index: int
-    timestamp: int
-    current_leader_epoch: int = -1
-    tags: None = None
-    unknown_tags: None = None
 
 
 class _Request(Struct, frozen=True, kw_only=True):
@@ -161,7 +125,7 @@ def _searches(
 def _version(broker: Broker) -> int:
     """Return the version of ListOffsets that this broker is asked in; 0 also for none."""
     try:
-        return int(broker.versions.api_version(ListOffsetsRequest, max_version=_LIST_OFFSETS))
+        return int(broker.versions.api_version(ListOffsetsRequest, max_version=NEWEST_VERSION))
     except KafkaError:
         return 0
 
@@ -224,22 +188,15 @@ def _requests(partitions: Sequence[_On], probes: Mapping[_On, Sequence[int]]) ->
     left = iter(partitions)
     while chunk := list(islice(left, _PARTITIONS)):
         for slot in range(max(len(probes[on]) for on in chunk)):
-            topics: dict[str, list[_Wanted]] = {}
+            topics: dict[str, list[Wanted]] = {}
             for on in chunk:
                 if slot < len(probes[on]):
-                    topics.setdefault(on[0], []).append(_Wanted(on[1], probes[on][slot]))
-            yield _Request(message=_list_offsets(topics), slot=slot, size_bytes=_size_bytes(topics))
-
-
-def _list_offsets(topics: Mapping[str, list[_Wanted]]) -> Message:
-    of_topic = ListOffsetsRequest.ListOffsetsTopic
-    named = [of_topic(name=name, partitions=partitions) for name, partitions in topics.items()]
-    return ListOffsetsRequest(replica_id=-1, isolation_level=0, topics=named, max_version=_LIST_OFFSETS)
-
-
-def _size_bytes(topics: Mapping[str, list[_Wanted]]) -> int:
-    """Return about what a request takes, or its answer: a header, the names, and 24 bytes for each partition."""
-    return 64 + sum(len(name) + 8 + 24 * len(partitions) for name, partitions in topics.items())
+                    topics.setdefault(on[0], []).append(Wanted(on[1], probes[on][slot]))
+            yield _Request(
+                message=list_offsets(topics),
+                slot=slot,
+                size_bytes=size_bytes((name, len(of_topic)) for name, of_topic in topics.items()),
+            )
 
 
 def _next_wave(requests: list[_Request]) -> list[_Request]:
