@@ -23,6 +23,8 @@ from diag.text import ServerText
 
 Points: TypeAlias = tuple[tuple[float, int], ...]
 """(seconds, offset or records), oldest first; seconds count back from the last frame, hence are never positive."""
+Seen: TypeAlias = list[tuple[datetime, ConsumerGroup]]
+"""One group as it was in each frame that has it."""
 _MOST_POINTS = 40  # 780 slopes: more points make a median no better
 
 
@@ -134,20 +136,22 @@ def group_courses(window: Window[KafkaLag], history: KafkaHistory | None = None)
     for row in partition_rows(window):
         rows.setdefault(row.group, []).append(row)
     behind = {group: of_group for group, of_group in rows.items() if any(row.lag_records for row in of_group)}
-    groups = {group.group: group for group in window.last.groups}
+    told = [(frame.observed_at, {group.group: group for group in frame.groups}) for frame in window.frames]
+    groups = told[-1][1]
     curves = _Curves(window, history, set(behind))
     found = []
     for name, of_group in behind.items():
         group = groups.get(name, ConsumerGroup(group=name, state="unknown", members=None))
         owners = {on: member for member in group.members or () for on in member.assigned}
         courses = tuple(_course(row, group, owners, curves) for row in of_group)
-        changes, poll_interval_s = _changes(window, history, name)
+        seen = [(when, then[name]) for when, then in told if name in then]
+        changes, poll_interval_s = _changes(seen, history, name)
         found.append(
             GroupCourse(
                 group=group,
                 courses=courses,
                 changed_at=changes,
-                member_ids=_member_ids(window, name),
+                member_ids=_member_ids(seen),
                 poll_interval_s=poll_interval_s,
             )
         )
@@ -192,19 +196,14 @@ class _Curves:
         self.ends = {on: tuple(points) for on, points in ends.items()}
 
 
-def _member_ids(window: Window[KafkaLag], name: ServerText) -> tuple[frozenset[ServerText], ...]:
+def _member_ids(seen: Seen) -> tuple[frozenset[ServerText], ...]:
     """Return the member ids of a group in each frame where they are known."""
     return tuple(
-        frozenset(member.member_id for member in group.members)
-        for frame in window.frames
-        for group in frame.groups
-        if group.group == name and group.members is not None
+        frozenset(member.member_id for member in group.members) for _, group in seen if group.members is not None
     )
 
 
-def _changes(
-    window: Window[KafkaLag], history: KafkaHistory | None, name: ServerText
-) -> tuple[tuple[datetime, ...], float | None]:
+def _changes(seen: Seen, history: KafkaHistory | None, name: ServerText) -> tuple[tuple[datetime, ...], float | None]:
     """Return when the membership changed, and the longest poll interval that its members declared.
 
     In frames a change is another set of member ids, another epoch, or a state in which a rebalance is
@@ -214,14 +213,13 @@ def _changes(
     changed = [one.at for one in rebalances]
     newest = changed[-1] if changed else None
     before: tuple[object, ...] | None = None
-    for frame in window.frames:
-        for group in (one for one in frame.groups if one.group == name):
-            members = None if group.members is None else frozenset(member.member_id for member in group.members)
-            moving = group.state in ("PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling")
-            now = (members, group.epoch)
-            if (moving or (before is not None and now != before)) and (newest is None or frame.observed_at > newest):
-                changed.append(frame.observed_at)
-            before = now
+    for when, group in seen:
+        members = None if group.members is None else frozenset(member.member_id for member in group.members)
+        moving = group.state in ("PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling")
+        now = (members, group.epoch)
+        if (moving or (before is not None and now != before)) and (newest is None or when > newest):
+            changed.append(when)
+        before = now
     intervals = [one.poll_interval_s for one in rebalances if one.poll_interval_s]
     return tuple(changed), max(intervals, default=None)
 

@@ -6,13 +6,24 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka_worlds import frame, history, members, place
 from worlds import backend, consumer_group, family, judged, kafka_lag, lock, pg_locks, redis_expiry
 
 from diag import catalog
 from diag.diagnosis import explained
 from diag.findings import Severity
 from diag.snapshots.base import from_wire, to_wire
-from diag.snapshots.kafka import ConsumerGroup, KafkaLag, Member
+from diag.snapshots.kafka import (
+    ConsumerGroup,
+    KafkaHistory,
+    KafkaLag,
+    Leaderless,
+    Member,
+    Offset,
+    OpenTransaction,
+    ProducerId,
+    TopicSettings,
+)
 from diag.snapshots.postgres import LockMode, LockTag, Oid, PgLocks, Xid
 from diag.snapshots.redis import RedisExpiry
 from diag.text import ServerText
@@ -33,7 +44,7 @@ LOCKS = st.builds(
     waited_s=st.none() | SPAN_S,
     tag=TAGS,
 )
-PG = st.lists(LOCKS, max_size=12).map(lambda locks: pg_locks(*locks)) | st.lists(LOCKS, max_size=6).map(
+PG_LOCKS = st.lists(LOCKS, max_size=12).map(lambda locks: pg_locks(*locks)) | st.lists(LOCKS, max_size=6).map(
     lambda locks: pg_locks(*locks, backends=(backend(1), backend(2, leader=1)))
 )
 NAMES = st.text(max_size=12)
@@ -43,7 +54,52 @@ GROUPS = st.builds(
 PARTITIONS = st.lists(
     st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.none() | st.floats(-(10**6), 10**6)), max_size=5
 )
-KAFKA = st.tuples(GROUPS, PARTITIONS).map(lambda drawn: kafka_lag(drawn[0], *drawn[1]))
+OFFSETS = st.integers(0, 10**12)
+WORDS = st.sampled_from(["Stable", "Empty", "Dead", "PreparingRebalance", "Reconciling", "unknown", "?"])
+
+
+@st.composite
+def kafka_worlds_over_time(draw) -> list:
+    """One to six frames of one group, its members and epochs changing at will, and perhaps a past."""
+    name, topic = draw(NAMES), draw(NAMES)
+    numbers = draw(st.lists(st.integers(0, 3), min_size=1, max_size=3, unique=True))
+    owned = st.lists(st.lists(st.sampled_from(numbers), max_size=2), max_size=3)
+    some = st.dictionaries(st.sampled_from(numbers), OFFSETS)
+    seen = []
+    for turn in range(count := draw(st.integers(1, 6))):
+        protocol = draw(st.sampled_from(["classic", "consumer", "share"]))
+        members_of = members(*draw(owned), topic=topic, first=draw(st.integers(0, 2))) if draw(st.booleans()) else None
+        epoch = draw(st.none() | st.integers(0, 9))
+        now = ConsumerGroup(
+            group=ServerText(name), state=draw(WORDS), protocol=protocol, members=members_of, epoch=epoch
+        )
+        held = OpenTransaction(on=place(numbers[0], topic), producer_id=ProducerId(7), first_offset=Offset(0))
+        seen.append(
+            frame(
+                now,
+                draw(some),
+                draw(some),
+                at_s=(turn - count + 1) * 5.0,
+                ages_s=draw(st.dictionaries(st.sampled_from(numbers), st.floats(-(10**6), 10**6))),
+                starts=draw(some),
+                stable=draw(some),
+                topic=topic,
+                leaderless=draw(st.sampled_from([(), (Leaderless(on=held.on, replicas=(), in_sync=()),)])),
+                transactions=draw(st.sampled_from([(), (held,)])),
+                topics=draw(st.sampled_from([(), (TopicSettings(topic=ServerText(topic), retention_s=60.0),)])),
+            )
+        )
+    points = st.lists(st.tuples(st.floats(-3_600, -31), OFFSETS), max_size=9).map(sorted)
+    curves = st.dictionaries(st.sampled_from(numbers), points)
+    if draw(st.booleans()):
+        when = sorted(draw(st.lists(st.floats(-3_600, -1), max_size=6)))
+        rebalances = [(at_s, number) for number, at_s in enumerate(when)]
+        past = history(committed=draw(curves), produced=draw(curves), name=name, topic=topic, rebalances=rebalances)
+        seen.append(past)
+    return seen
+
+
+KAFKA = st.tuples(GROUPS, PARTITIONS).map(lambda drawn: [kafka_lag(drawn[0], *drawn[1])]) | kafka_worlds_over_time()
 FAMILIES = st.lists(
     st.builds(
         lambda name, times, lasting: family(name, *times, without_expiry=lasting),
@@ -54,7 +110,8 @@ FAMILIES = st.lists(
     max_size=4,
 )
 REDIS = st.tuples(FAMILIES, st.integers(0, 10**9)).map(lambda drawn: redis_expiry(*drawn[0], total_keys=drawn[1]))
-WORLDS = {PgLocks: PG, KafkaLag: KAFKA, RedisExpiry: REDIS}
+PG = PG_LOCKS.map(lambda world: [world])
+WORLDS = {PgLocks: PG, KafkaLag: KAFKA, KafkaHistory: KAFKA, RedisExpiry: REDIS.map(lambda world: [world])}
 RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
@@ -71,10 +128,10 @@ def worst(findings):
 @given(data=st.data())
 def test_it_never_raises_and_says_the_same_from_the_evidence_file(slug, data):
     world = data.draw(WORLDS[facts_of(slug)])
-    findings, outcome = judged(slug, world)
-    kept = msgspec.json.encode(world, enc_hook=to_wire)
-    again = msgspec.json.decode(kept, type=type(world), dec_hook=from_wire)
-    assert judged(slug, again) == (findings, outcome)
+    findings, outcome = judged(slug, *world)
+    kept = [msgspec.json.encode(one, enc_hook=to_wire) for one in world]
+    again = [msgspec.json.decode(one, type=type(was), dec_hook=from_wire) for one, was in zip(kept, world, strict=True)]
+    assert judged(slug, *again) == (findings, outcome)
 
 
 def longer(locks: PgLocks, by_s: float) -> PgLocks:
@@ -86,7 +143,7 @@ def longer(locks: PgLocks, by_s: float) -> PgLocks:
 
 
 @settings(max_examples=100, deadline=None)
-@given(PG, SPAN_S)
+@given(PG_LOCKS, SPAN_S)
 def test_longer_waits_are_never_judged_milder(world, by_s):
     assert worst(judged("pg-locks/lock-queue", longer(world, by_s))[0]) >= worst(
         judged("pg-locks/lock-queue", world)[0]
