@@ -91,12 +91,15 @@ class Course(Struct, frozen=True, kw_only=True, dict=True, eq=False):
 
     @property
     def held_by_transaction(self) -> bool:
-        """Whether the next record is the first of an open transaction, which read_committed readers wait for."""
+        """Whether the next record is the first of an open transaction, which read_committed readers wait for.
+
+        A reader that commits the offset behind its last record stands one before it, at the marker in between.
+        """
         log = self.log
         return (
             log is not None
             and log.last_stable_offset is not None
-            and self.row.committed_offset >= log.last_stable_offset
+            and self.row.committed_offset + 1 >= log.last_stable_offset
             and log.last_stable_offset < log.log_end_offset
         )
 

@@ -74,6 +74,12 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
         gaps=tuple(dict.fromkeys(gaps)),
         facts=_tables(plan, windows),
         columns=plan.columns,
+        charts=tuple(
+            chart
+            for (_, type_), window in windows.items()
+            if type_ in plan.charts
+            for chart in plan.charts[type_](window)
+        ),
         footprint=dict(footprint),
         notes=notes,
         evidence_file=evidence_file,

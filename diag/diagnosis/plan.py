@@ -76,6 +76,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     checks: tuple[Planned, ...]
     tables: dict[type[Snapshot], Any] = field(default_factory=dict)
     columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    charts: dict[type[Snapshot], Any] = field(default_factory=dict)
 
     def types(self, kind: str) -> tuple[type[Snapshot], ...]:
         """Return the fact types to take from a kind of target, each once."""
@@ -118,6 +119,7 @@ def plan(request: Request) -> Plan:
         checks=checks,
         tables={type_: tabulate for folder in folders for type_, tabulate in folder.TABLES.items()},
         columns={name: columns for folder in folders for name, columns in folder.COLUMNS.items()},
+        charts={type_: draw for folder in folders for type_, draw in getattr(folder, "CHARTS", {}).items()},
     )
 
 

@@ -213,6 +213,24 @@ class CheckOutcome(Struct, frozen=True, kw_only=True):
     target: str = "default"
 
 
+class Line(Struct, frozen=True, kw_only=True):
+    """One measure of a chart at each of its instants; None: unknown. One that is not drawn stands in the table only."""
+
+    name: str
+    unit: str
+    values: tuple[float | None, ...]
+    drawn: bool = True
+
+
+class Chart(Struct, frozen=True, kw_only=True):
+    """How something went over time, at evenly spaced instants; the full figures are in the fact rows."""
+
+    title: Phrase
+    times: tuple[datetime, ...]
+    lines: tuple[Line, ...]
+    note: Phrase | None = None
+
+
 class Footprint(Struct, frozen=True, kw_only=True):
     """What a look cost the server. Bytes are TCP payload; None when the system does not tell."""
 
@@ -243,6 +261,7 @@ class Report(Struct, frozen=True, kw_only=True):
     gaps: tuple[Gap, ...] = ()
     facts: Mapping[str, Any] = {}
     columns: Mapping[str, tuple[str, ...]] = {}
+    charts: tuple[Chart, ...] = ()
     footprint: Mapping[str, Footprint] = {}
     notes: tuple[str, ...] = ()
     evidence_file: str = ""

@@ -23,6 +23,7 @@ from diag.findings import (
     Value,
     Verdict,
 )
+from diag.report.charting import PageChart, drawn
 from diag.report.pasting import Pasted, pasted
 from diag.report.phrasing import ShowServerText, own_word, phrased, shown
 from diag.snapshots.base import Gap, Target
@@ -30,6 +31,7 @@ from diag.text import ServerText
 
 _MOST_ROWS = 10  # of a table; the JSON has them all
 _MOST_GAPS = 12
+_MOST_CHARTS = 3
 _LONGEST_CELL = 60
 _UNITS = {"_s": "s", "_bytes": "bytes", "_ratio": "ratio"}
 
@@ -83,6 +85,8 @@ class Page(Struct, frozen=True, kw_only=True):
     clear: tuple[str, ...]
     gaps: tuple[tuple[str, str, str], ...]
     tables: tuple[PageTable, ...]
+    charts: tuple[PageChart, ...]
+    more_charts: int
     footprint: tuple[str, ...]
     notes: tuple[str, ...]
     runbooks: tuple[str, ...]
@@ -109,6 +113,8 @@ def page(report: Report, server_text: ShowServerText) -> Page:
             for name, rows in report.facts.items()
             if name in report.columns and rows
         ),
+        charts=tuple(drawn(chart, server_text) for chart in report.charts[:_MOST_CHARTS] if chart.times),
+        more_charts=max(0, len(report.charts) - _MOST_CHARTS),
         footprint=tuple(_footprint(source, cost) for source, cost in report.footprint.items()),
         notes=report.notes,
         runbooks=tuple(dict.fromkeys(finding.check for finding in report.findings)),
@@ -190,8 +196,8 @@ def _outcomes(outcomes: tuple[CheckOutcome, ...], wanted: Outcome, server_text: 
 
 
 def _gaps(report: Report, server_text: ShowServerText) -> tuple[tuple[str, str, str], ...]:
-    rows = tuple(_gap(gap, server_text) for gap in report.gaps[:_MOST_GAPS])
-    left_out = len(report.gaps) - len(rows)
+    gaps = tuple(dict.fromkeys(_gap(gap, server_text) for gap in report.gaps))  # one reason can hide several facts
+    rows, left_out = gaps[:_MOST_GAPS], max(0, len(gaps) - _MOST_GAPS)
     return (*rows, ("and more", f"{left_out} further gaps; --format json has them all", "")) if left_out else rows
 
 

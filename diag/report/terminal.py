@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from diag.findings import Report
+from diag.report.charting import PageChart
 from diag.report.page import Page, PageFinding, PageStep, PageTable, page
 from diag.report.phrasing import in_sight
 
@@ -113,6 +114,7 @@ def _rest(console: Console, laid_out: Page, *, verbose: bool) -> None:
         _say(console, f"clear: {check}", 2)
     for table in laid_out.tables:
         _table(console, table)
+    _charts(console, laid_out)
     if laid_out.footprint:
         console.print()
         _say(console, "cost: " + "; ".join(laid_out.footprint), style="dim")
@@ -124,6 +126,25 @@ def _table(console: Console, table: PageTable) -> None:
     _columns(console, (table.headers, *table.rows), gives_way=len(table.headers) - 1)
     if table.left_out:
         _say(console, f"and {table.left_out} more rows (--format json has them all)", 2, style="dim")
+
+
+def _charts(console: Console, laid_out: Page) -> None:
+    for chart in laid_out.charts:
+        _chart(console, chart)
+    if laid_out.more_charts:
+        _say(console, f"and {laid_out.more_charts} more charts (--format json has their rows)", 2, style="dim")
+
+
+def _chart(console: Console, chart: PageChart) -> None:
+    console.print()
+    _say(console, chart.title, style="bold")
+    _say(console, chart.span, 2, style="dim")
+    for line in chart.lines:
+        _say(console, f"{line.name}, {line.reach}", 2)
+        console.print(Text(f"  {line.bars}"), soft_wrap=True)
+    if chart.note:
+        _say(console, chart.note, 2)
+    _columns(console, (chart.headers, *chart.rows), gives_way=len(chart.headers) - 1)
 
 
 def _columns(console: Console, rows: Sequence[tuple[str, ...]], *, gives_way: int, narrowest: int = _NARROWEST) -> None:

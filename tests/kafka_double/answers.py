@@ -230,29 +230,33 @@ class Cluster:
 
     def _offset(self, broker: int, on: Place, wanted: int) -> Message:
         of_partition = ListOffsetsResponse.ListOffsetsTopicResponse.ListOffsetsPartitionResponse
-        log = self.world.logs.get(on)
-        if log is None or log.leader != broker:
-            code = _UNKNOWN_TOPIC if log is None else _NOT_LEADER
-            return of_partition(partition_index=on[1], error_code=code, timestamp=-1, offset=-1)
-        match wanted:
-            case OffsetSpec.LATEST:
-                offset, timestamp = log.end, -1
-            case OffsetSpec.EARLIEST | OffsetSpec.EARLIEST_LOCAL:
-                offset, timestamp = log.start, -1
-            case OffsetSpec.MAX_TIMESTAMP:
-                offset, timestamp = log.end - 1, self.world.written_ms(log, log.end - 1)
-            case OffsetSpec.LATEST_TIERED:
-                offset, timestamp = -1, -1
-            case _:
-                offset, timestamp = self.world.first_since(log, wanted) or (-1, -1)
+        error, timestamp, offset = self.offset(broker, on, wanted)
         return of_partition(
             partition_index=on[1],
-            error_code=0,
+            error_code=error,
             timestamp=timestamp,
             offset=offset,
             leader_epoch=0,
             old_style_offsets=[offset],
         )
+
+    def offset(self, broker: int, on: Place, wanted: int) -> tuple[int, int, int]:
+        """Return error code, timestamp and offset for a timestamp, or for what stands for one."""
+        log = self.world.logs.get(on)
+        if log is None or log.leader != broker:
+            return (_UNKNOWN_TOPIC if log is None else _NOT_LEADER), -1, -1
+        match wanted:
+            case OffsetSpec.LATEST:
+                return 0, -1, log.end
+            case OffsetSpec.EARLIEST | OffsetSpec.EARLIEST_LOCAL:
+                return 0, -1, log.start
+            case OffsetSpec.MAX_TIMESTAMP:
+                return 0, self.world.written_ms(log, log.end - 1), log.end - 1
+            case OffsetSpec.LATEST_TIERED:
+                return 0, -1, -1
+            case _:
+                offset, timestamp = self.world.first_since(log, wanted) or (-1, -1)
+                return 0, timestamp, offset
 
     def _fetch(self, broker: int, request: Message) -> Message:
         of_topic = FetchResponse.FetchableTopicResponse

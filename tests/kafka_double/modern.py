@@ -56,8 +56,7 @@ def _member(group: Group, number: int) -> Message:
         owned[topic].append(partition)
     assignment = of_member.Assignment
     places = [
-        assignment.TopicPartitions(topic_name=topic, partitions=partitions)
-        for topic, partitions in owned.items()
+        assignment.TopicPartitions(topic_name=topic, partitions=partitions) for topic, partitions in owned.items()
     ]
     return of_member(
         member_id=f"{group.name}-member-{number}",

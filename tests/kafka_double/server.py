@@ -8,6 +8,7 @@ trip more: that of TCP's own handshake, which loopback hides. Bandwidth is not m
 from __future__ import annotations
 
 import contextlib
+import functools
 import selectors
 import socket
 import struct
@@ -16,14 +17,17 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kafka_double import list_offsets
 from kafka_double.versions import api_name, label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kafka_double.answers import Cluster
+    from kafka_double.world import Place
 
 _READ_BYTES = 1 << 18
+_LIST_OFFSETS = 2
 _API_VERSIONS, _UNSUPPORTED_VERSION = 18, 35
 _LENGTH = struct.Struct(">i")
 _HEADER = struct.Struct(">hhi")
@@ -50,6 +54,7 @@ class Listeners:
         self._ready = selectors.DefaultSelector()
         self._open: dict[socket.socket, _Connection] = {}
         self._answers: dict[tuple[int, int, int, bytes], tuple[str, bytes]] = {}
+        self._offsets: dict[int, dict[tuple[Place, int], bytes]] = {node: {} for node in self.requests}
         self.ports: dict[int, int] = {}
         for node in self.requests:
             listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -127,6 +132,11 @@ class Listeners:
         flexible = request.flexible_version_q(version)
         (name_bytes,) = struct.unpack_from(">h", frame, _HEADER.size)
         start = _HEADER.size + 2 + max(0, name_bytes) + (1 if flexible else 0)  # no tags are sent
+        if key == _LIST_OFFSETS and version in list_offsets.VERSIONS:
+            body = frame[start:]
+            self.requests[node][f"ListOffsets {list_offsets.about(body)}"] += 1
+            find = functools.partial(cluster.offset, node)
+            return self._framed(correlation_id, list_offsets.answered(body, find, self._offsets[node]), flexible=True)
         asked = (node, key, version, frame[start:])
         if asked not in self._answers:
             decoded = request.decode(frame[start:], version=version)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from kafka.protocol.api_key import ApiKey
 from kafka.protocol.broker_version_data import BROKER_API_VERSIONS
-from kafka.protocol.consumer.offsets import OffsetSpec
+
+from kafka_double.list_offsets import named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,4 @@ def label(key: int, request: Any) -> str:
     wanted = {one.timestamp for topic in request.topics for one in topic.partitions} if name == "ListOffsets" else set()
     if not wanted:
         return name
-    named = {spec.value: spec.name.lower() for spec in OffsetSpec}
-    about = " and ".join(sorted({named.get(one, "at a time") for one in wanted}))
-    return f"{name} {about}{' committed' if request.isolation_level else ''}"
+    return f"{name} {named(max(wanted))}{' committed' if request.isolation_level else ''}"

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 _SEED = 709
 _DAY_MINUTES, _DAYS, _MINUTE_MS = 1440, 7, 60_000
 _BURST_EVERY_MINUTES, _BURST_TIMES = 97, 20.0
-_RECORDS = 200_000
+_RECORDS = 200_000  # of each partition
+_MOST_EARLIER_MS = 600_000
 _MOST_LAG_RECORDS = 20_000
 _EMPTY_EVERY = 5  # of the lagging groups, one in five has lost its members
 
@@ -58,11 +59,12 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """A partition with `start` ≤ offset < `end`."""
+    """A partition with `start` ≤ offset < `end`, whose records came `earlier_ms` before those of the others."""
 
     leader: int
     start: int
     end: int
+    earlier_ms: int
 
 
 class World:
@@ -71,43 +73,31 @@ class World:
     def __init__(self, shape: Shape) -> None:
         chance = random.Random(_SEED)
         self.shape = shape
-        self.newest_ms = int(time.time() * 1000)
-        self.oldest_ms = self.newest_ms - _DAYS * _DAY_MINUTES * _MINUTE_MS
-        self._curve = _cumulated_share(chance)
+        self.oldest_ms = int(time.time() * 1000) - _DAYS * _DAY_MINUTES * _MINUTE_MS
+        self._written_ms = _written_ms(chance, self.oldest_ms)
         self.topics = {f"topic-{number:04}": shape.partitions for number in range(shape.topics)}
-        self.logs: dict[Place, Log] = {}
-        for number, topic in enumerate(self.topics):
-            for partition in range(shape.partitions):
-                start = chance.randrange(1_000_000)
-                end = start + _RECORDS + chance.randrange(_RECORDS)
-                leader = 1 + (number + partition) % shape.brokers
-                self.logs[topic, partition] = Log(leader=leader, start=start, end=end)
+        self.logs = {
+            (topic, partition): Log(
+                leader=1 + (number + partition) % shape.brokers,
+                start=(start := chance.randrange(1_000_000)),
+                end=start + len(self._written_ms),
+                earlier_ms=chance.randrange(_MOST_EARLIER_MS),
+            )
+            for number, topic in enumerate(self.topics)
+            for partition in range(shape.partitions)
+        }
         self.groups = {group.name: group for group in self._groups(chance)}
 
     def written_ms(self, log: Log, offset: int) -> int:
         """Return when the record at `offset` was written."""
-        share = (offset - log.start) / (log.end - log.start)
-        after = bisect.bisect_right(self._curve, share)
-        if after == len(self._curve):
-            return self.newest_ms
-        before = self._curve[after - 1]
-        minutes = after - 1 + (share - before) / (self._curve[after] - before)
-        return self.oldest_ms + int(minutes * _MINUTE_MS)
+        return self._written_ms[offset - log.start] - log.earlier_ms
 
     def first_since(self, log: Log, moment_ms: int) -> tuple[int, int] | None:
         """Return offset and timestamp of the first record written at or after a moment, None when there is none."""
-        minute, rest_ms = divmod(moment_ms - self.oldest_ms, _MINUTE_MS)
-        if minute < 0:
-            return log.start, self.written_ms(log, log.start)
-        if minute >= len(self._curve) - 1:
+        nth = bisect.bisect_left(self._written_ms, moment_ms + log.earlier_ms)
+        if nth == len(self._written_ms):
             return None
-        share = self._curve[minute] + (self._curve[minute + 1] - self._curve[minute]) * rest_ms / _MINUTE_MS
-        offset = log.start + int(share * (log.end - log.start))
-        while offset > log.start and self.written_ms(log, offset - 1) >= moment_ms:
-            offset -= 1
-        while offset < log.end and self.written_ms(log, offset) < moment_ms:
-            offset += 1
-        return (offset, self.written_ms(log, offset)) if offset < log.end else None
+        return log.start + nth, self._written_ms[nth] - log.earlier_ms
 
     def _groups(self, chance: random.Random) -> list[Group]:
         shape, topics = self.shape, list(self.topics)
@@ -141,12 +131,17 @@ class World:
         return groups
 
 
-def _cumulated_share(chance: random.Random) -> list[float]:
-    """Return which share of a week's records was written before each minute of it."""
+def _written_ms(chance: random.Random, oldest_ms: int) -> list[int]:
+    """Return when each of a partition's records was written: all partitions have this week, a little shifted."""
     rates = [
         (1.2 + math.sin(2 * math.pi * minute / _DAY_MINUTES)) * (1.0 if minute % _BURST_EVERY_MINUTES else _BURST_TIMES)
         + chance.random()
         for minute in range(_DAYS * _DAY_MINUTES)
     ]
-    total = sum(rates)
-    return [0.0, *(min(1.0, so_far / total) for so_far in itertools.accumulate(rates))]
+    whole, moments, due = sum(rates), [], 0.0
+    for minute, rate in enumerate(rates):
+        due += rate / whole * _RECORDS
+        count = round(due) - len(moments)
+        start_ms = oldest_ms + minute * _MINUTE_MS
+        moments += [start_ms + nth * _MINUTE_MS // count for nth in range(count)]
+    return moments

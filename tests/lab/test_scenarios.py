@@ -7,6 +7,7 @@ from running import diagnosed, hidden, scenario_of, seen, target
 
 from diag import catalog
 from diag.lab import services, supervisor
+from diag.lab.kafka_lag import _controls
 
 
 @pytest.mark.parametrize("slug", catalog.slugs())
@@ -18,6 +19,15 @@ def test_the_fault_is_named_first(slug, servers_for):
     assert [found["check"] for found in report["findings"]][:1] == [slug]
     assert report["verdict"] in {"warning", "critical"}
     assert hidden(report) == set(getattr(scenario, "GAPS", ()))
+
+
+@pytest.mark.parametrize("control", _controls.CONTROLS, ids=lambda control: control.__name__)
+def test_what_only_looks_like_a_fault_is_clear(control, lab_servers):
+    with control(lab_servers):
+        options = getattr(control, "OPTIONS", ())
+        report = diagnosed("kafka-lag", *target("kafka-lag", lab_servers), *options)
+    assert [found["check"] for found in report["findings"]] == []
+    assert (report["verdict"], report["gaps"]) == ("clear", [])
 
 
 @pytest.mark.parametrize("command", catalog.commands())

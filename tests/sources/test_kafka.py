@@ -21,6 +21,7 @@ from diag.wire.probe import Deadline, Probe
 
 READ_APIS = {"ApiVersions", "Metadata", "ListGroups", "OffsetFetch", "DescribeGroups", "ListOffsets", "DescribeConfigs"}
 READ_APIS |= {"ConsumerGroupDescribe", "ShareGroupDescribe", "DescribeShareGroupOffsets"}
+READ_APIS |= {"DescribeProducers", "ListTransactions", "DescribeTransactions"}
 READ_APIS |= {"Fetch"}  # of at most 16 KiB, for the headers of the last few batches
 
 
@@ -211,6 +212,7 @@ def test_each_missing_right_costs_its_own_part_and_is_named(guarded):
             )
 
         assert process.wait_until(lacks, 10.0), look(server.sasl_bootstrap_servers, **as_oncall).gaps
+
     def lacking():
         return [gap.fact for gap in look(server.sasl_bootstrap_servers, **as_oncall).gaps]
 

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from diag.analysis.consumer_lag import TopicLag, topic_lags
 from diag.checks.kafka_lag._next_steps import look_at_group
+from diag.checks.kafka_lag._readers import reads
 from diag.checks.kafka_lag._trend import trend
 from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
 from diag.snapshots.base import Window
@@ -36,7 +37,8 @@ def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
     for lag in topic_lags(window):
         if lag.lag_s is None or lag.lag_s < limits.warning_s:
             continue
-        if lag.group.state == "Empty" and lag.lag_s >= limits.abandoned_s:
+        left_over = lag.group.state == "Empty" and lag.lag_s >= limits.abandoned_s
+        if left_over or (lag.group.state == "Stable" and reads(lag.group, lag.topic) is False):
             continue
         behind = [row for row in lag.rows if row.lag_s is not None and row.lag_s >= limits.warning_s]
         yield Finding(

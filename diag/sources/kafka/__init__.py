@@ -1,6 +1,7 @@
 """Kafka: one connection to each broker, describe and list only; never a join, a commit or a produce."""
 
 from diag.sources.kafka.cluster import connect
+from diag.sources.kafka.history import kafka_history
 from diag.sources.kafka.lag import kafka_lag
 
 ASKS = {
@@ -14,8 +15,12 @@ ASKS = {
         "DescribeConfigs of the topics somebody lags on (retention, timestamp type), at most 500",
         "Fetch of at most 16 KiB behind commits that are 16 offsets or fewer from the end: only transaction markers?",
         "DescribeProducers, ListTransactions, DescribeTransactions where an open transaction holds readers up",
-    )
+    ),
+    "KafkaHistory": (
+        "with --history only: ListOffsets by timestamp at the instants of a grid, for the logs' growth",
+        "Fetch of the groups' own partitions of __consumer_offsets, at most 32 MiB, for past commits and rebalances",
+    ),
 }
 """What is sent to take each fact."""
 
-__all__ = ["ASKS", "connect", "kafka_lag"]
+__all__ = ["ASKS", "connect", "kafka_history", "kafka_lag"]

@@ -9,11 +9,11 @@ Source: Kafka protocol guide, "ListOffsets", "Fetch"; Kafka documentation, offse
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from kafka.protocol.consumer.fetch import FetchRequest
-from kafka.protocol.consumer.offsets import ListOffsetsRequest, OffsetSpec
+from kafka.protocol.consumer.offsets import OffsetSpec
 from kafka.protocol.metadata import MetadataRequest
 from msgspec import Struct
 
@@ -23,30 +23,37 @@ from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.consumer_offsets import TOPIC, CommitLog, partition_of
 from diag.sources.kafka.gaps import refused, unread
+from diag.sources.kafka.list_offsets import Wanted, list_offsets
 from diag.text import ServerText
 
 FACTS: Final = ("committed", "rebalances")
 """The fields of a history that come from here."""
-_METADATA, _LIST_OFFSETS, _FETCH = 12, 7, 11  # newest versions this module was tested with; they name topics
+_METADATA, _FETCH = 12, 11  # newest versions this module was tested with; they name topics
 _MOST_BYTES: Final = 32 * 1024 * 1024
 _ONE_FETCH_BYTES: Final = 4 * 1024 * 1024
+_CAREFULLY: Final = 0.75  # of what may be read: later records can be larger than those seen so far
 _NO_OFFSET = -1
 _WHAT = "the commits of the past"
 _NAME: Final = ServerText(TOPIC)
 
 
 class ReadLog(Struct, kw_only=True, eq=False):
-    """One partition of the log, and how far it has been read. `done` says that it was read to its end."""
+    """One partition of the log. `position` is what to fetch next, `read_to` what it should follow on from.
+
+    `done` says that it was read to its end, `skipped` that its oldest part was left out.
+    """
 
     partition: int
     leader: int
     groups: tuple[str, ...]
     log: CommitLog
     position: int = 0
+    read_to: int = 0
     end: int = 0
     size_bytes: int = 0
     covered: int = 0
     done: bool = False
+    skipped: bool = False
 
     @property
     def bytes_left(self) -> float:
@@ -71,7 +78,7 @@ def read_commit_logs(
         for log in open_logs:
             _leave_out_the_oldest(log, (_MOST_BYTES - spent_bytes) / len(open_logs))
         before = spent_bytes
-        refused_ones = []
+        refused_ones: list[ReadLog] = []
         for log, fetched in _fetch(session, open_logs, refused_ones, gaps):
             spent_bytes += len(fetched)
             _take(log, fetched)
@@ -79,6 +86,9 @@ def read_commit_logs(
         if spent_bytes == before and not refused_ones:
             gaps += _both(_cut_short(open_logs))
             break
+    if any(log.skipped for log in logs):
+        why = f"{TOPIC} has more of them than the {_MOST_BYTES // 1024 // 1024} MiB that are read"
+        gaps.append(_gap(f"the oldest of {_WHAT}", why, "ask for less --history", fact="older_commits"))
     if any(log.log.malformed for log in logs):
         gaps += _both(_gap(_WHAT, "some of the log could not be read", "its layout may be newer than diag"))
     return logs
@@ -116,28 +126,28 @@ def _begun(session: Session, logs: list[ReadLog], since_ms: int, gaps: list[Gap]
     """Find where to begin and where the end is, once for all; nothing is left of a partition that is refused."""
     specs = (OffsetSpec.EARLIEST, since_ms, OffsetSpec.LATEST)
     requests = {
-        node: [_list_offsets([log.partition for log in logs if log.leader == node], spec) for spec in specs]
+        node: [list_offsets({TOPIC: [Wanted(log.partition, at) for log in logs if log.leader == node]}) for at in specs]
         for node in {log.leader for log in logs}
     }
     told: dict[int, list[tuple[int, int]]] = {}
+    codes = set()
     for node, answers in exchange(session.brokers, requests, session.probe).items() if requests else ():
         if isinstance(answers, SourceError):
             gaps += _both(unread(FACTS[0], f"{_WHAT} on broker {node}", answers))
             continue
-        codes = set()
-        for answer in answers:
-            for one in (part for topic in answer.topics if topic.name == TOPIC for part in topic.partitions):
-                told.setdefault(one.partition_index, []).append((one.offset, one.timestamp))
+        for one in (part for answer in answers for topic in answer.topics for part in topic.partitions):
+            if one.error_code:
                 codes.add(one.error_code)
-        for code in codes - {0}:
-            gaps += _both(_refused(code, session))
-            told = {}
+            else:
+                told.setdefault(one.partition_index, []).append((one.offset, one.timestamp))
+    for code in sorted(codes):
+        gaps += _both(_refused(code, session))
     found = []
     for log in logs:
         if len(answers_ := told.get(log.partition, [])) != len(specs):
             continue
         (earliest, _), (since, at_ms), (log.end, _) = answers_
-        log.position = log.end if since == _NO_OFFSET else since
+        log.position = log.read_to = log.end if since == _NO_OFFSET else since
         log.done = log.position >= log.end
         if 0 < earliest == since:  # what came before it has been deleted
             log.log.whole_from_ms = at_ms
@@ -145,24 +155,18 @@ def _begun(session: Session, logs: list[ReadLog], since_ms: int, gaps: list[Gap]
     return found
 
 
-def _list_offsets(partitions: list[int], spec: int) -> Message:
-    of_topic = ListOffsetsRequest.ListOffsetsTopic
-    wanted = [of_topic.ListOffsetsPartition(partition_index=number, timestamp=spec) for number in partitions]
-    topic = of_topic(name=TOPIC, partitions=wanted)
-    return ListOffsetsRequest(replica_id=-1, isolation_level=0, topics=[topic], max_version=_LIST_OFFSETS)
-
-
 def _leave_out_the_oldest(log: ReadLog, share_bytes: float) -> None:
     """Go forward when more is left than may be read. That commits are missing there is seen from their offsets."""
-    if log.covered and log.bytes_left > share_bytes:
-        log.position = max(log.position, log.end - int((log.end - log.position) * share_bytes / log.bytes_left))
+    if log.covered and log.bytes_left > share_bytes and not log.skipped:
+        log.position = log.end - int((log.end - log.position) * _CAREFULLY * share_bytes / log.bytes_left)
+        log.skipped, log.read_to = True, -1
 
 
 def _take(log: ReadLog, fetched: bytes) -> None:
-    reached = log.log.read(fetched, log.position)
+    reached = max(log.position, log.log.read(fetched, log.read_to))
     log.size_bytes += len(fetched)
     log.covered += reached - log.position
-    log.position = reached
+    log.position = log.read_to = reached
     log.done = reached >= log.end
 
 
@@ -226,17 +230,10 @@ def _cut_short(logs: list[ReadLog]) -> Gap:
     return _gap(what, why, "ask for less --history, or narrow it with --group")
 
 
-def _gap(what: str, why: str, fix: str) -> Gap:
-    return Gap(source="kafka", fact=FACTS[0], what=ServerText(what), why=ServerText(why), fix=ServerText(fix))
+def _gap(what: str, why: str, fix: str, fact: str = FACTS[0]) -> Gap:
+    return Gap(source="kafka", fact=fact, what=ServerText(what), why=ServerText(why), fix=ServerText(fix))
 
 
 def _both(gap: Gap) -> list[Gap]:
     """Say the same of everything that comes from this log."""
-    return [
-        Gap(source=gap.source, fact=fact, what=gap.what, why=gap.why, fix=gap.fix, rung=gap.rung) for fact in FACTS
-    ]
-
-
-def as_offsets(logs: Iterable[ReadLog]) -> Mapping[str, ReadLog]:
-    """Return the log of each group."""
-    return {group: log for log in logs for group in log.groups}
+    return [Gap(source=gap.source, fact=fact, what=gap.what, why=gap.why, fix=gap.fix, rung=gap.rung) for fact in FACTS]

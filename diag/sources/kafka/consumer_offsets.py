@@ -40,7 +40,7 @@ class Generation(NamedTuple):
 
 
 def partition_of(group: str, partitions: int) -> int:
-    """Return which partition of `__consumer_offsets` a group's commits are in: Java's String.hashCode, made positive."""
+    """Return which partition of `__consumer_offsets` a group writes to: its name's String.hashCode, made positive."""
     units = group.encode("utf-16-be", "surrogatepass")
     hashed = 0
     for high, low in zip(units[::2], units[1::2], strict=True):
@@ -76,7 +76,7 @@ class CommitLog:
                 continue
             if batch.next_offset <= expected:
                 continue  # Fetch returns whole batches: this one ends before what was asked for
-            if batch.base_offset > expected or batch.count < batch.next_offset - batch.base_offset:
+            if batch.base_offset > expected or batch.record_count < batch.next_offset - batch.base_offset:
                 self.whole_from_ms = batch.newest_ms
             expected = batch.next_offset
             try:

@@ -68,7 +68,9 @@ def kafka_lag(session: Session, scope: Scope) -> KafkaLag:
         compacted={one.topic for one in topics if one.compacted},
     )
     commits = _dated_commits(commits, places, dated, markers)
-    held = {on: ends[on] for on, offset in places.values() if _is_unstable(ends[on], offset)}
+    held = {
+        on: ends[on] for on, offset in places.values() if _is_unstable(ends[on], offset + 1)
+    }  # or at the marker before it
     return KafkaLag(
         target=session.target,
         observed_at=observed_at,

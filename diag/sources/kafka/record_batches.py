@@ -45,7 +45,7 @@ class Batch(NamedTuple):
     first_ms: int
     newest_ms: int
     producer_id: int
-    count: int
+    record_count: int
     body: bytes
 
     @property
@@ -90,7 +90,7 @@ def records(batch: Batch) -> Iterator[Record]:
     body = _UNPACK.get(batch.attributes & _CODEC, _unknown)(batch.body)
     appended = batch.attributes & _LOG_APPEND_TIME
     at = 0
-    for _ in range(batch.count):
+    for _ in range(batch.record_count):
         length, at = varint(body, at)
         end = at + length
         if length < 0 or end > len(body):

@@ -30,7 +30,6 @@ from diag.text import ServerText
 _FACT = "transactions"
 _MOST_PARTITIONS = 100
 _MOST_ON_ONE = 5  # the first transaction holds readers up; a few more are what would do so next
-_OVER = ("Empty", "CompleteCommit", "CompleteAbort", "Dead")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,7 +43,7 @@ class _Open(Struct, frozen=True, kw_only=True):
 
 
 class _Told(Struct, frozen=True, kw_only=True):
-    """A transaction as its coordinator tells it; `partitions` are those it is open on, for all it knows."""
+    """A transaction as its coordinator tells it; `partitions` are those it is open on (none when it has ended)."""
 
     transactional_id: str
     timeout_ms: int = -1
@@ -140,7 +139,7 @@ def _told(session: Session, producers: set[int], gaps: list[Gap]) -> dict[int, _
     for _, state in _wave(session, describes, gaps, "the transactions described", "transaction_states"):
         if state.error_code:
             gaps.append(_undescribed(state.transactional_id, state.error_code))
-        elif state.producer_id in named and state.transaction_state not in _OVER:
+        elif state.producer_id in named:
             told[state.producer_id] = _state(state)
     if len(gaps) == before:
         gaps += map(_unlisted, (one for one in wanted if one not in named))
