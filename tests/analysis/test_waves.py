@@ -210,3 +210,26 @@ def test_a_chart_has_the_highest_of_each_minute():
     assert len(points) == 60
     assert points[-1].lag_records == max(series.lag_records[-6:])
     assert points[-1].at == NOW
+
+
+POINTS = st.lists(st.tuples(st.floats(-(10**5), 10**4), st.integers(-1, 10**13)), max_size=25)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    committed=st.dictionaries(st.integers(0, 3), POINTS, max_size=3),
+    produced=st.dictionaries(st.integers(0, 3), POINTS, max_size=3),
+    span_s=st.sampled_from([0.0, 0.5, 60.0, 3_600.0, 86_400.0]),
+    step_s=st.floats(allow_nan=True, allow_infinity=True),
+    whole=st.booleans(),
+)
+def test_any_history_is_read_without_an_error(committed, produced, span_s, step_s, whole):
+    told = history(committed=committed, produced=produced, span_s=span_s, rebalances=[(-30.0, 1)])
+    told = replace(told, step_s=step_s, committed=tuple(replace(curve, whole=whole) for curve in told.committed))
+    for series in lag_series(told):
+        onset(series)
+        assert min(series.lag_records) >= 0
+        assert len(series.lag_records) == len(series.lag_s) == len(series.written) == len(series.committed)
+        assert len(stretches(series, 60)) <= 60
+    assert all(one.period_s > 0 for one in waves(told, 0.0))
+    history_rows(told)
