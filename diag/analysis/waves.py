@@ -149,14 +149,14 @@ def period(values: Sequence[float]) -> tuple[float, float] | None:
 def _refined(flat: Sequence[float], first: int) -> float:
     """Return the period from the farthest multiple that still has a peak: there an error of one place counts least."""
     length = _vertex(flat, first)
-    multiple = 2
-    while (near := round(multiple * length)) < 2 * len(flat) // 3:
-        reach = max(1, round(0.1 * length))
+    for multiple in range(2, len(flat) // first):
+        near, reach = round(multiple * length), max(1, round(0.1 * length))
+        if near >= 2 * len(flat) // 3:
+            break
         peak = max(range(near - reach, near + reach + 1), key=lambda lag: _autocorrelation(flat, lag))
         if _autocorrelation(flat, peak) <= 2 / math.sqrt(len(flat)):
             break
         length = _vertex(flat, peak) / multiple
-        multiple += 1
     return length
 
 

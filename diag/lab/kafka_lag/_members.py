@@ -21,7 +21,7 @@ from diag.lab import process
 _TICK_S: Final = 0.05
 _COMMIT_S: Final = 1.0
 _BATCH_BYTES: Final = 1_024  # of batches and fetches: a member that is behind soon turns to its next partition
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 90.0
 _SESSION_MS: Final = 60_000  # a machine that stalls expels nobody
 _REFRESH_MS: Final = 500  # kafka-python 3.0.12 can miss a wake-up; the next thing that is due ends its sleep
 

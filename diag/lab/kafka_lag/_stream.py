@@ -13,7 +13,7 @@ from kafka.errors import RetriableError
 
 from diag.lab import process
 
-_DEADLINE_S = 30.0
+_DEADLINE_S = 90.0
 
 
 @contextlib.contextmanager

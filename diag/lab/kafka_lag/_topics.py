@@ -13,7 +13,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from diag.lab.kafka_lag import _traffic
 
-_DEADLINE_S = 20.0
+_DEADLINE_S = 60.0
 _POLL_MS = 200
 _QUIET_POLLS = 5  # a second: after a rebalance there may come another at once, with newer metadata
 _BUSY_MS = 3_600_000  # max.poll.interval.ms: an hour with one record does not cost the membership
