@@ -90,7 +90,7 @@ def _series(
     step_s = span_s / count
     pairs = [(ends[one.on], _Curve(one.marks, history.since)) for one in curves]
     known_s = [max(end.first_s, 0.0 if one.whole else read.first_s) for one, (end, read) in zip(curves, pairs)]  # noqa: B905
-    first = math.ceil(max(known_s) / step_s - 1e-9)
+    first = math.ceil(max(0.0, *known_s) / step_s - 1e-9)
     if first >= count:
         return None
     instants = [number * step_s for number in range(first, count + 1)]

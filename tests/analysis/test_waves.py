@@ -140,6 +140,12 @@ def test_noise_changes_neither_period_nor_onset_nor_origin(seed):
     assert wave.written_share > 0.7
 
 
+def test_a_smaller_burst_in_between_does_not_halve_the_period():
+    large, small = bursts(600, 60, 60, 2), bursts(600, 40, 60, 0)
+    moments = past(lambda at_s: large(at_s) + small(at_s + 290), steadily(20))
+    assert only(waves(remembered(moments), 30.0)).period_s == pytest.approx(600, rel=0.05)
+
+
 def test_a_train_that_began_before_the_history_has_no_onset():
     assert only(waves(remembered(PASTS["bursts"]), 30.0)).onset is None
 
