@@ -35,6 +35,7 @@ logging.getLogger("kafka").propagate = False
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024  # 100,000 committed offsets are about 3 MB
 _HANDSHAKE_S = 3.0  # a listener that says nothing for so long is another protocol, or TLS
 _READ_BYTES = 256 * 1024
+_NEWEST_KNOWN = "4.3"  # run against in the tests
 Message: TypeAlias = Any
 
 
@@ -80,7 +81,8 @@ class Broker:
         self.probe = probe
         self.socket = dial(host, port, probe, security.tls, patience_s=patience_s)
         self.unanswered = 0
-        self._heard = False
+        self._heard = 0  # answers
+        self._logs_in = bool(security.mechanism)
         self._protocol = KafkaProtocol(client_id=probe.client_name, receive_message_max_bytes=_MOST_ANSWER_BYTES)
         if probe.require_tls and security.tls is None and not is_loopback(self.socket):
             self.socket.close()  # before any password could be sent
@@ -113,8 +115,9 @@ class Broker:
             self.socket.settimeout(max(0.001, self.probe.deadline.remaining_s))
             self.socket.sendall(self._protocol.send_bytes())
         except KafkaError as error:
-            message = f"the broker {self.where} is too old for {request.name}"
-            raise Unreadable(message, rung=Rung.QUERY, fix="diag reads brokers from 1.0 on") from error
+            message = f"the broker {self.where} and diag have no version of {request.name} in common"
+            fix = f"diag reads brokers from 1.0 to {_NEWEST_KNOWN}, and later ones that still speak like it"
+            raise Unreadable(message, rung=Rung.QUERY, fix=fix) from error
         except OSError as error:
             raise self.lost(error) from error
         self.unanswered += 1
@@ -133,13 +136,13 @@ class Broker:
         if not self._heard and (speaker := looks_like(got)):
             message = f"{self.where} answers like {speaker}, not Kafka"
             raise Unreachable(message, rung=Rung.DECODE, fix="check the port, and security_protocol for TLS")
-        self._heard = True
         try:
             answers = [answer for _, answer in self._protocol.receive_bytes(got)]
         except (KafkaError, ValueError, IndexError, TypeError, struct.error) as error:
             message = f"{self.where} sent something that is not an answer: {type(error).__name__}"
             raise Unreadable(message, rung=Rung.DECODE, fix="check that this port is a Kafka listener") from error
         self.unanswered -= len(answers)
+        self._heard += len(answers)
         return answers
 
     def lost(self, error: Exception | None) -> SourceError:
@@ -150,7 +153,11 @@ class Broker:
             fix = "check that this port is a Kafka listener, and security_protocol for TLS"
             return TooSlow(f"{self.where} accepts connections but does not answer", rung=self.probe.rung, fix=fix)
         said = visible(str(error)) if error else "it closed the connection"
-        fix = "check security_protocol against the listener (TLS, SASL)" if not self._heard else "run diag again"
+        fix = "run diag again"
+        if not self._heard:
+            fix = "check security_protocol against the listener (TLS, SASL)"
+        elif self._heard == 1 and not self._logs_in:
+            fix = "if the listener wants a password: set security_protocol to SASL_SSL or SASL_PLAINTEXT; else " + fix
         return Unreachable(f"{self.where}: {said}", rung=self.probe.rung, fix=fix)
 
     def close(self) -> None:

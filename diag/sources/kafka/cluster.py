@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from kafka.protocol.metadata import MetadataRequest
@@ -18,6 +19,9 @@ from diag.wire.dial import is_loopback
 from diag.wire.probe import Probe
 
 _PORT = 9092
+_PORTS = range(1, 65536)
+_ADDRESS = re.compile(r"(?P<host>\[[:.%\w-]+\]|[^\s/:\[\]]+)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_SHOWN = 100  # characters of what is no address
 _MOST_PATIENCE_S = 3.0  # a listener that says nothing for so long is another protocol, or gone
 _MORE_TO_COME = 4  # the work itself still needs most of the time when a broker does not answer
 _DESCRIBE = 8  # AclOperation.DESCRIBE
@@ -86,16 +90,15 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
 
 
 def _parsed(bootstrap_servers: str) -> list[tuple[str, int]]:
-    """Split "host:port,[::1]:port". Raises `Unreachable` for what is no address."""
+    """Split "host:port,[::1]:port"; empty parts are left out. Raises `Unreachable` for what is no address."""
     found = []
-    for written in bootstrap_servers.split(","):
-        host, colon, port = written.strip().rpartition(":")
-        if not colon:
-            host, port = written.strip(), str(_PORT)
-        if not host or not port.isdecimal() or "/" in host or " " in host:
-            message = f"{visible(written)!r} is not host:port"
+    for written in [part for part in map(str.strip, bootstrap_servers.split(",")) if part] or [bootstrap_servers]:
+        address = _ADDRESS.fullmatch(written)
+        port = int(address["port"] or _PORT) if address else 0
+        if not address or port not in _PORTS:
+            message = f"{visible(written[:_SHOWN])!r} is not host:port"
             raise Unreachable(message, rung=Rung.RESOLVE, fix="write --bootstrap-servers host:9092,host2:9092")
-        found.append((host.strip("[]"), int(port)))
+        found.append((address["host"].strip("[]"), port))
     return found
 
 

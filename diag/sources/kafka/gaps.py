@@ -122,7 +122,8 @@ def no_such_topic(scope: Scope, others: AbstractSet[str] = frozenset()) -> Gap:
 
 def _near(asked: Sequence[str], others: AbstractSet[str]) -> str:
     """Return a hint at the names most like what was asked for; empty without any."""
-    near = [name for one in asked for name in get_close_matches(one, sorted(others), n=3)]
+    written = {name.lower(): name for name in sorted(others)}
+    near = [written[name] for one in asked for name in get_close_matches(one.lower(), written, n=3)]
     return f"did you mean: {', '.join(dict.fromkeys(near))}? Else " if near else ""
 
 

@@ -53,6 +53,7 @@ _STREAMS: Final = "streams groups (KIP-1071)"
 _NO_OFFSET: Final = -1  # nobody has read the share partition yet
 _NOT_TOLD: Final = -1
 _TOO_OLD: Final = {
+    "classic": ("members of classic groups", "DescribeGroups", "1.0"),
     "consumer": ("members of KIP-848 groups", "ConsumerGroupDescribe (KIP-848)", "3.7"),
     "share": ("members of share groups", "ShareGroupDescribe (KIP-932)", "4.1"),
 }
