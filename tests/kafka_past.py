@@ -49,19 +49,19 @@ class Truth:
     """Records and seconds of lag at an instant, counted record by record."""
 
     def __init__(self, moments: Sequence[Moment]) -> None:
-        self.times = written_at(moments)
+        self.times_ms = [int(1000 * at) for at in written_at(moments)]  # as they stand in the log
         self.commits = [(moment.at, moment.committed) for moment in moments if moment.committed is not None]
         self.instants = [at for at, _ in self.commits]
 
     def end(self, at: float) -> int:
-        return bisect_left(self.times, at)
+        return bisect_left(self.times_ms, round(1000 * at, 3))
 
     def committed(self, at: float) -> int:
         return self.commits[bisect_right(self.instants, at) - 1][1]
 
     def lag(self, at: float) -> tuple[int, float]:
         end, committed = self.end(at), self.committed(at)
-        return max(0, end - committed), at - self.times[committed] if committed < end else 0.0
+        return max(0, end - committed), at - self.times_ms[committed] / 1000 if committed < end else 0.0
 
 
 def remembered(

@@ -131,10 +131,11 @@ def test_redis_can_ask_for_an_odd_password(private_redis: StartRedis) -> None:
         stranger.ping()
 
 
-def test_kafka_answers_and_has_group_and_share_coordinators_of_one_node(kafka: KafkaServer) -> None:
+def test_kafka_answers_and_has_group_and_share_coordinators_of_one_node(private_kafka: StartKafka) -> None:
     from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
     from kafka.admin import NewTopic
 
+    kafka = private_kafka()
     client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     try:
         cluster = client.describe_cluster()

@@ -83,7 +83,7 @@ def _listed(numbers: Iterable[int]) -> str:
 CHECK = Check(
     title="Partition without a leader",
     facts=Window[KafkaLag],
-    needs=("commits", "log_ends"),
+    needs=("groups", "commits", "log_ends"),
     limits=Limits(),
     judge=judge,
     explains=("kafka-lag/stalled-partition", "kafka-lag/downstream-outage", "kafka-lag/time-lag"),

@@ -84,7 +84,7 @@ def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
 CHECK = Check(
     title="Timestamps ahead of the clock",
     facts=Window[KafkaLag],
-    needs=("commits", "log_ends", "record_times"),
+    needs=("groups", "commits", "log_ends", "record_times"),
     limits=Limits(),
     judge=judge,
 )

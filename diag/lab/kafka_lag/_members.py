@@ -17,6 +17,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError
 
 from diag.lab import process
+from diag.lab.kafka_lag import _traffic
 
 _TICK_S: Final = 0.05
 _COMMIT_S: Final = 1.0
@@ -131,6 +132,7 @@ def _reading(bootstrap_servers: str, group: str, topics: Sequence[str], handlers
             metadata_max_age_ms=_REFRESH_MS,
         )
         with contextlib.closing(consumer):
+            _traffic.learn(consumer, topics)
             commit_at = 0.0
             while not over.is_set():
                 for records in consumer.poll(timeout_ms=100).values():

@@ -12,6 +12,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import RetriableError
 
 from diag.lab import process
+from diag.lab.kafka_lag import _traffic
 
 _DEADLINE_S = 90.0
 
@@ -64,7 +65,7 @@ def repeated(act: Callable[[int], None], *, every_s: float) -> Iterator[None]:
 
 def member(brokers: str, topic: str, group: str, **settings: object) -> KafkaConsumer:
     """Return a member of the group that commits only when told to."""
-    return KafkaConsumer(
+    consumer = KafkaConsumer(
         topic,
         bootstrap_servers=brokers,
         group_id=group,
@@ -72,6 +73,8 @@ def member(brokers: str, topic: str, group: str, **settings: object) -> KafkaCon
         enable_auto_commit=False,
         **settings,
     )
+    _traffic.learn(consumer, [topic])
+    return consumer
 
 
 def wait_for_commits(brokers: str, group: str, is_so: Callable[[dict[int, int]], bool]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
+from diag.lab import process
+
 _PARTITIONS = 3
 _ANSWER_MS = 10_000
+_LEARN_S = 90.0
 
 
 def fill(bootstrap_servers: str, topic: str, records: int, *, oldest_s: float, newest_s: float = 0.0) -> None:
@@ -29,7 +33,7 @@ def fill(bootstrap_servers: str, topic: str, records: int, *, oldest_s: float, n
 
 def reader(bootstrap_servers: str, topic: str, group: str) -> Any:
     """Return a consumer of the group that commits only when told to."""
-    return KafkaConsumer(
+    consumer = KafkaConsumer(
         topic,
         bootstrap_servers=bootstrap_servers,
         group_id=group,
@@ -37,6 +41,19 @@ def reader(bootstrap_servers: str, topic: str, group: str) -> Any:
         enable_auto_commit=False,
         max_poll_records=50,
     )
+    learn(consumer, [topic])
+    return consumer
+
+
+def learn(consumer: Any, topics: Iterable[str]) -> None:
+    """Wait until the consumer knows the partitions of its topics. Raises `TimeoutError`.
+
+    kafka-python 3.0.12 may join before that, own nothing, join again and lose its first member id,
+    for which the group then waits a whole session timeout (2 of 25 groups on a loaded machine).
+    """
+    if not process.wait_until(lambda: all(map(consumer.partitions_for_topic, topics)), _LEARN_S):
+        message = f"after {_LEARN_S:.0f} s a consumer does not know its topics"
+        raise TimeoutError(message)
 
 
 def read_some(consumer: Any, records: int) -> None:

@@ -219,7 +219,8 @@ def _from_the_future(ahead: Sequence[TopicPartition]) -> Iterator[Gap]:
 
 
 def _milliseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(milliseconds=1)
+    """Return the first whole millisecond that is not before the instant: a log end counts what is older than it."""
+    return -((_EPOCH - at) // timedelta(milliseconds=1))
 
 
 def _moment(at_ms: int) -> datetime | None:
