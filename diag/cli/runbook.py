@@ -48,6 +48,7 @@ def lint(
     from pathlib import Path
 
     from diag import catalog, places
+    from diag.diagnosis import explained
     from diag.errors import ExitCode, RunbookError, UsageError
     from diag.runbook import shelf
     from diag.runbook.lint import Level
@@ -58,6 +59,7 @@ def lint(
         message = f"there is no folder {folder!r}"
         raise UsageError(message)
     worst, count, pins = ExitCode.CLEAR, 0, shelf.pins(place)
+    checks = {slug: explained(slug).judges_from_s for slug in catalog.slugs()}
     for path in shelf.books(place):
         count += 1
         try:
@@ -69,7 +71,7 @@ def lint(
             for problem in error.problems or (error.message,):
                 typer.echo(problem)
             continue
-        for found in problems_of(book, slugs=catalog.slugs(), today=datetime.now(UTC).date(), others=pins):
+        for found in problems_of(book, checks=checks, today=datetime.now(UTC).date(), others=pins):
             worst = max(worst, ExitCode.CRITICAL if found.level is Level.ERROR else ExitCode.WARNING)
             typer.echo(f"{shelf.slug(path)}.md:{found.line}: {found.level.value}: {found.sentence}")
     typer.echo(f"{count} runbooks read")

@@ -94,10 +94,7 @@ def judge_check(
     lost: Sequence[tuple[str, Gap]],
     again: tuple[str, ...] = (),
 ) -> tuple[list[Finding], CheckOutcome]:
-    """Run one check on one target's frames.
-
-    A limit of a check that is called `observed_for_s` is the shortest window it can judge, live or from the past.
-    """
+    """Run one check on one target's frames."""
 
     def ended(outcome: Outcome, because: Phrase | None = None) -> CheckOutcome:
         return CheckOutcome(check=planned.slug, outcome=outcome, because=because, target=target)
@@ -113,9 +110,9 @@ def judge_check(
             return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
         if need.windowed and len(taken.frames) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
-    shortest_s = getattr(planned.limits, "observed_for_s", 0.0)
-    if _span_s(planned, target, windows) < shortest_s:
-        wanted = say("needs to see {span} (--samples, --interval, or --history)", span=Quantity(shortest_s, "s"))
+    if _span_s(planned, target, windows) < planned.judges_from_s:
+        span = Quantity(planned.judges_from_s, "s")
+        wanted = say("needs to see {span} (--samples, --interval, or --history)", span=span)
         return [], ended(Outcome.SKIPPED, wanted)
     facts = _facts(planned, target, windows)
     found = [

@@ -68,6 +68,11 @@ class Planned(Struct, frozen=True, kw_only=True):
     limits: Any
     needs: tuple[Need, ...]
 
+    @property
+    def judges_from_s(self) -> float:
+        """The shortest time, live or of the past, that the check can judge: its limit called `observed_for_s`."""
+        return float(getattr(self.limits, "observed_for_s", 0.0))
+
 
 class Plan(Struct, frozen=True, kw_only=True):
     """Everything a diagnosis will do, decided."""

@@ -71,8 +71,7 @@ def _lines(book: Runbook, step: Step) -> Iterator[str]:
     match step:
         case Check():
             options = [f"--{key} {_shell(book, text)}" for key, text in step.narrow.items()]
-            only = [f"--only {step.only}"] if step.only else []
-            yield from _continued(["diag", step.run, *only, *options])
+            yield from _continued([*step.words, *options])
         case Query():
             yield from _query(book, step)
         case Ask():

@@ -31,7 +31,7 @@ from diag.runbook.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import date
 
 _SCREEN_LINES, _SCREEN_COLUMNS = 25, 80  # a terminal nobody has resized, with room for the prompt
@@ -54,17 +54,17 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 def lint(
-    book: Runbook, *, slugs: Collection[str], today: date, others: Mapping[str, str] | None = None
+    book: Runbook, *, checks: Mapping[str, float], today: date, others: Mapping[str, str] | None = None
 ) -> tuple[Problem, ...]:
     """Check a book against every rule; an empty answer means it is ready to be followed.
 
-    `slugs` are the checks that exist; `today` dates the review; `others` has the SHA-256 (hex)
-    of each book that may be included, by slug.
+    `checks` has for each check that exists the seconds it has to see before it judges; `today`
+    dates the review; `others` has the SHA-256 (hex) of each book that may be included, by slug.
     """
     found = [
         *_order(book),
         *_ends(book),
-        *_known(book, slugs, others or {}),
+        *_known(book, checks, others or {}),
         *_said(book),
         *_unused(book),
         *_screen(book),
@@ -130,19 +130,23 @@ def _reached(book: Runbook) -> set[int]:
     return reached
 
 
-def _known(book: Runbook, slugs: Collection[str], others: Mapping[str, str]) -> Iterator[Problem]:
-    commands = {slug.partition("/")[0] for slug in slugs}
+def _known(book: Runbook, checks: Mapping[str, float], others: Mapping[str, str]) -> Iterator[Problem]:
+    commands = {slug.partition("/")[0] for slug in checks}
     asked = [(_line_of(book, "findings:"), slug) for slug in book.findings]
     for step in book.steps:
         if isinstance(step, Check):
             asked += [(step.line, step.only)] if step.only else []
             if step.run not in commands:
                 yield _error(step.line, f"step {step.number} runs `diag {step.run}`, which does not exist")
+            for slug in {step.only, *(name.finding for name in _names(step))}:
+                if step.sees_s < checks.get(slug, 0.0):
+                    needed = f"`{slug}` judges from {checks[slug]:g} s on (samples, interval, history)"
+                    yield _error(step.line, f"step {step.number} looks at {step.sees_s:g} s; {needed}")
         asked += [(step.line, name.finding) for name in _names(step) if name.finding]
         if isinstance(step, Include):
             yield from _included(book, step, others)
     for line, slug in dict.fromkeys(asked):
-        if slug not in slugs:
+        if slug not in checks:
             yield _error(line, f"the check `{slug}` does not exist")
 
 

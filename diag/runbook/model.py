@@ -18,6 +18,11 @@ from msgspec import Struct
 from diag.runbook.condition import Condition, Measure, Name
 
 
+DEFAULT_SAMPLES: Final = 2
+DEFAULT_INTERVAL_S: Final = 2.0
+"""What the commands take when nothing is said."""
+
+
 class StepClass(StrEnum):
     """Whether a step only reads, or changes a system."""
 
@@ -87,12 +92,36 @@ class _Step(Struct, frozen=True, kw_only=True):
 
 
 class Check(_Step, frozen=True, kw_only=True, tag="check"):
-    """Run a diagnostic command, narrowed to one check and to what `narrow` names."""
+    """Run a diagnostic command, narrowed to one check and to what `narrow` names.
+
+    It takes `samples`, `interval_s` apart, and the past of `history_s`; 0 is what the command does by itself.
+    """
 
     run: str
     only: str = ""
     narrow: dict[str, str] = {}
+    samples: int = 0
+    interval_s: float = 0.0
+    history_s: float = 0.0
     expectation: Expectation | None = None
+
+    @property
+    def sees_s(self) -> float:
+        """How long a time the command looks at."""
+        window_s = ((self.samples or DEFAULT_SAMPLES) - 1) * (self.interval_s or DEFAULT_INTERVAL_S)
+        return max(window_s, self.history_s)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command without what narrows it."""
+        return (
+            "diag",
+            self.run,
+            *([f"--only {self.only}"] if self.only else []),
+            *([f"--samples {self.samples}"] if self.samples else []),
+            *([f"--interval {self.interval_s:g}"] if self.interval_s else []),
+            *([f"--history {self.history_s / 60:g}m"] if self.history_s else []),
+        )
 
 
 class Query(_Step, frozen=True, kw_only=True, tag="query"):

@@ -56,8 +56,13 @@ def _check(fields: Fields, number: int, title: str, line: int) -> Step | None:
         for key in narrow:
             if key not in NARROWS:
                 held.wrong(key, f"is not one of {', '.join(NARROWS)}")
-    expected = fields.expectation("expect")
-    return Check(number=number, title=title, line=line, run=run, only=only, narrow=narrow, expectation=expected)
+    samples = fields.measure("samples", "", needed=False)
+    spans = {key: fields.seconds(key) if key in fields else 0.0 for key in ("interval", "history")}
+    return Check(
+        number=number, title=title, line=line, run=run, only=only, narrow=narrow,
+        samples=int(samples.value) if samples else 0, interval_s=spans["interval"], history_s=spans["history"],
+        expectation=fields.expectation("expect"),
+    )  # fmt: skip
 
 
 def _query(fields: Fields, number: int, title: str, line: int) -> Step | None:

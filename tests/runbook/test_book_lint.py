@@ -11,13 +11,13 @@ from diag.runbook.lint import Level, lint
 from diag.runbook.parse import parse
 
 SOURCE = "pg-locks/sample.md"
-SLUGS = {"pg-locks/lock-queue", "kafka-lag/time-lag"}
+CHECKS = {"pg-locks/lock-queue": 0.0, "kafka-lag/time-lag": 0.0, "pg-locks/growth": 15.0}  # seconds they have to see
 OTHERS = {"pg-locks/other": "0" * 64}
 TODAY = date(2026, 10, 1)
 
 
 def linted(text, today=TODAY, others=None):
-    found = lint(parse(text, source=SOURCE), slugs=SLUGS, today=today, others=OTHERS if others is None else others)
+    found = lint(parse(text, source=SOURCE), checks=CHECKS, today=today, others=OTHERS if others is None else others)
     return [(problem.line, problem.level, problem.sentence) for problem in found]
 
 
@@ -59,6 +59,12 @@ SPOILED = {
         19,
         "`diag nope`, which does not",
     ),
+    "too short a look": (
+        "only: pg-locks/lock-queue\n",
+        "only: pg-locks/growth\nsamples: 6\ninterval: 2.9s\n",
+        19,
+        "step 1 looks at 14.5 s; `pg-locks/growth` judges from 15 s on (samples, interval, history)",
+    ),
     "finding nobody looked for": ("has(head.pid)", 'has(finding("kafka-lag/time-lag"))', 50, "which no parameter or"),
     "a name nobody told": (
         "head.open_s > min",
@@ -93,6 +99,12 @@ SPOILED = {
         "`by hand` is not what the steps say",
     ),
 }
+
+
+@pytest.mark.parametrize("look", ["samples: 6\ninterval: 3s\n", "history: 15s\n"])
+def test_a_look_that_is_long_enough_is_fine(page, look):
+    found = linted(page.replace("only: pg-locks/lock-queue\n", f"only: pg-locks/growth\n{look}", 1))
+    assert not [said for _, _, said in found if "looks at" in said]
 
 
 @pytest.mark.parametrize(("old", "new", "line", "sentence"), SPOILED.values(), ids=SPOILED.keys())

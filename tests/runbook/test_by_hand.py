@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diag.cli import options
 from diag.runbook.by_hand import by_hand
+from diag.runbook.model import DEFAULT_INTERVAL_S, DEFAULT_SAMPLES
 from diag.runbook.parse import parse
 
 SOURCE = "pg-locks/sample.md"
@@ -55,6 +57,18 @@ def test_a_shell_reads_the_whole_section(page):
     for shell in ("sh", "bash"):
         checked = subprocess.run([shell, "-n"], input=script(page), capture_output=True, text=True, check=False)
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_diagnosis_looks_as_long_as_the_step(page, ran):
+    look = "only: pg-locks/lock-queue\n"
+    text = script(page, (look, f"{look}samples: 6\ninterval: 3s\nhistory: 60m\n"))
+    words = "diag|pg-locks|--only|pg-locks/lock-queue|--samples|6|--interval|3|--history|60m|"
+    assert ran(one_step(text, 1)).stdout == words
+
+
+def test_without_words_a_step_looks_as_long_as_the_command():
+    by_default = {one.name: one.default for one in options.COMMON}
+    assert (by_default["samples"], by_default["interval"]) == (DEFAULT_SAMPLES, DEFAULT_INTERVAL_S)
 
 
 def test_values_come_from_variables_and_go_through_psql_quoting(page, ran):

@@ -7,7 +7,8 @@ from datetime import date
 
 import pytest
 
-from diag import places
+from diag import catalog, places
+from diag.diagnosis import explained
 from diag.errors import RunbookError, UsageError
 from diag.runbook import by_hand, lint, shelf
 from diag.runbook.condition import names
@@ -16,13 +17,10 @@ from diag.runbook.model import Act, End, expectation
 FOLDER = places.runbooks()
 BOOKS = tuple(shelf.books(FOLDER))
 TODAY = date(2026, 11, 24)  # the day after the first review; the clock is never asked
-CHECKS = FOLDER.parent / "diag" / "checks"
 FIRST = ("cache-stampede/expiry-cliff", "kafka-lag/dead-group", "kafka-lag/time-lag", "pg-locks/lock-queue")
 
 
-def slugs() -> set[str]:
-    found = CHECKS.glob("*/[a-z]*.py")
-    return {f"{path.parent.name}/{path.stem}".replace("_", "-") for path in found} | set(FIRST)
+CHECKS = {slug: explained(slug).judges_from_s for slug in catalog.slugs()}
 
 
 @pytest.fixture(params=BOOKS, ids=shelf.slug)
@@ -40,7 +38,7 @@ def test_the_first_books_are_there():
 
 
 def test_lint_has_nothing_to_say(book):
-    assert lint.lint(book, slugs=slugs(), today=TODAY, others=shelf.pins(FOLDER)) == ()
+    assert lint.lint(book, checks=CHECKS, today=TODAY, others=shelf.pins(FOLDER)) == ()
 
 
 def test_a_book_fits_on_a_few_screens(book):
