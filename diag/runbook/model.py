@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from diag.runbook.condition import Condition, Measure, Name
 
-
 DEFAULT_SAMPLES: Final = 2
 DEFAULT_INTERVAL_S: Final = 2.0
 """What the commands take when nothing is said."""
