@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -36,6 +37,7 @@ EVERYTHING = "*"
 """The `fact` of a gap that covers all of a target."""
 EVIDENCE = "evidence"
 """The `source` of a gap in the evidence file itself: whose reading is damaged cannot be believed."""
+_LEAST_INTERVAL_S = 2  # between samples, where nothing is said: the default of the command
 _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
 
 
@@ -111,9 +113,7 @@ def judge_check(
         if need.windowed and len(taken.frames) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
     if _span_s(planned, target, windows) < planned.judges_from_s:
-        span = Quantity(planned.judges_from_s, "s")
-        wanted = say("needs to see {span} (--samples, --interval, or --history)", span=span)
-        return [], ended(Outcome.SKIPPED, wanted)
+        return [], ended(Outcome.SKIPPED, _too_short(planned.judges_from_s))
     facts = _facts(planned, target, windows)
     found = [
         msgspec.structs.replace(
@@ -130,6 +130,17 @@ def judge_check(
         return found, ended(Outcome.FOUND)
     missing = _missing(planned, target, windows, lost)
     return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+
+
+def _too_short(judges_from_s: float) -> Phrase:
+    """Say how to look long enough: at least five steps, and none shorter than what is usual."""
+    interval_s = max(_LEAST_INTERVAL_S, math.ceil(judges_from_s / 5))
+    return say(
+        "needs to see {span} (--samples {n} --interval {each}, or --history)",
+        span=Quantity(judges_from_s, "s"),
+        n=math.ceil(judges_from_s / interval_s) + 1,
+        each=interval_s,
+    )
 
 
 def _led_to_the_same_target(step: Step, again: tuple[str, ...]) -> Step:

@@ -12,7 +12,6 @@ from msgspec import Struct
 
 from diag import figures
 from diag.findings import (
-    CheckOutcome,
     Evidence,
     Finding,
     Footprint,
@@ -29,6 +28,8 @@ from diag.report.phrasing import ShowServerText, own_word, phrased, shown
 from diag.snapshots.base import Gap, Target
 from diag.text import ServerText
 
+_MOST_IN_FULL = 5  # findings, worst first: nobody acts on more at a time
+_MOST_NAMED = 20  # findings on a line each, after those
 _MOST_ROWS = 10  # of a table; the JSON has them all
 _MOST_GAPS = 12
 _MOST_CHARTS = 3
@@ -71,7 +72,7 @@ class PageTable(Struct, frozen=True, kw_only=True):
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """The whole page."""
+    """The whole page. The worst `findings` stand in full, `more_findings` as check, severity and summary."""
 
     command: str
     context: str
@@ -80,6 +81,8 @@ class Page(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     window: str
     findings: tuple[PageFinding, ...]
+    more_findings: tuple[tuple[str, str, str], ...]
+    findings_left_out: int
     unknown: tuple[str, ...]
     skipped: tuple[str, ...]
     clear: tuple[str, ...]
@@ -95,7 +98,6 @@ class Page(Struct, frozen=True, kw_only=True):
 
 def page(report: Report, server_text: ShowServerText) -> Page:
     """Lay a report out, with server text shown as the sink wants it."""
-    outcomes = report.checks
     return Page(
         command=report.command,
         context=report.context,
@@ -103,10 +105,15 @@ def page(report: Report, server_text: ShowServerText) -> Page:
         sentence=_sentence(report, server_text),
         targets=tuple(_target(target, server_text) for target in report.targets),
         window=_window(report),
-        findings=tuple(_finding(finding, server_text) for finding in report.findings),
-        unknown=_outcomes(outcomes, Outcome.UNKNOWN, server_text),
-        skipped=_outcomes(outcomes, Outcome.SKIPPED, server_text),
-        clear=tuple(outcome.check for outcome in outcomes if outcome.outcome is Outcome.CLEAR),
+        findings=tuple(_finding(finding, server_text) for finding in report.findings[:_MOST_IN_FULL]),
+        more_findings=tuple(
+            (finding.severity.value, finding.check, phrased(finding.summary, server_text))
+            for finding in report.findings[_MOST_IN_FULL:][:_MOST_NAMED]
+        ),
+        findings_left_out=max(0, len(report.findings) - _MOST_IN_FULL - _MOST_NAMED),
+        unknown=_outcomes(report, Outcome.UNKNOWN, server_text),
+        skipped=_outcomes(report, Outcome.SKIPPED, server_text),
+        clear=tuple(outcome.check for outcome in report.checks if outcome.outcome is Outcome.CLEAR),
         gaps=_gaps(report, server_text),
         tables=tuple(
             _table(name, rows, report.columns[name], server_text)
@@ -128,12 +135,14 @@ def _sentence(report: Report, server_text: ShowServerText) -> str:
         others = len(report.findings) - 1
         more = f" (and {others} more {'finding' if others == 1 else 'findings'})" if others else ""
         return phrased(worst.summary, server_text) + more
-    unknown = [outcome for outcome in report.checks if outcome.outcome is Outcome.UNKNOWN]
-    if unknown and len(unknown) == len(report.checks) and unknown[0].because:
+    ran = [outcome for outcome in report.checks if outcome.outcome is not Outcome.SKIPPED]
+    unknown = [outcome for outcome in ran if outcome.outcome is Outcome.UNKNOWN]
+    if unknown and len(unknown) == len(ran) and unknown[0].because:
         return phrased(unknown[0].because, server_text)
+    skipped = f" ({len(report.checks) - len(ran)} skipped)" if len(ran) < len(report.checks) else ""
     if unknown or report.verdict is Verdict.UNKNOWN:
-        return f"{len(unknown)} of {len(report.checks)} checks could not say; nothing wrong was seen in the rest"
-    return f"nothing wrong was seen by {len(report.checks)} {'check' if len(report.checks) == 1 else 'checks'}"
+        return f"{len(unknown)} of {len(ran)} checks could not say; nothing wrong was seen in the rest{skipped}"
+    return f"nothing wrong was seen by {len(ran)} {'check' if len(ran) == 1 else 'checks'}{skipped}"
 
 
 def _target(target: Target, server_text: ShowServerText) -> str:
@@ -187,12 +196,15 @@ def _step(step: Step, server_text: ShowServerText) -> PageStep:
     return PageStep(title=text.title, risk=text.risk, expect=text.expect, withheld=withheld)
 
 
-def _outcomes(outcomes: tuple[CheckOutcome, ...], wanted: Outcome, server_text: ShowServerText) -> tuple[str, ...]:
-    return tuple(
-        f"{outcome.check}: {phrased(outcome.because, server_text)}" if outcome.because else outcome.check
-        for outcome in outcomes
-        if outcome.outcome is wanted
-    )
+def _outcomes(report: Report, wanted: Outcome, server_text: ShowServerText) -> tuple[str, ...]:
+    """Return a line for each reason, with all checks that it holds for; of this command without its name."""
+    by_reason: dict[str, list[str]] = {}
+    for outcome in report.checks:
+        if outcome.outcome is wanted:
+            reason = phrased(outcome.because, server_text) if outcome.because else ""
+            by_reason.setdefault(reason, []).append(outcome.check.removeprefix(f"{report.command}/"))
+    named = ((", ".join(dict.fromkeys(checks)), reason) for reason, checks in by_reason.items())
+    return tuple(f"{checks}: {reason}" if reason else checks for checks, reason in named)
 
 
 def _gaps(report: Report, server_text: ShowServerText) -> tuple[tuple[str, str, str], ...]:

@@ -42,6 +42,7 @@ def text(
     _head(console, laid_out)
     for finding in laid_out.findings:
         _finding(console, finding, alone=len(laid_out.findings) == 1, quiet=quiet)
+    _more_findings(console, laid_out)
     if not quiet:
         _rest(console, laid_out, verbose=verbose)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
@@ -87,6 +88,16 @@ def _finding(console: Console, finding: PageFinding, *, alone: bool, quiet: bool
     for number, step in enumerate(finding.steps, start=1):
         _step(console, number, step)
     _say(console, f"runbook: diag runbook show {finding.runbook}", 2)
+
+
+def _more_findings(console: Console, laid_out: Page) -> None:
+    if laid_out.more_findings:
+        console.print()
+        _say(console, "also found", style="bold")
+    for severity, check, summary in laid_out.more_findings:
+        _say(console, Text.assemble((severity, _STYLES[severity]), f"  {check}: {summary}"), 2)
+    if laid_out.findings_left_out:
+        _say(console, f"and {laid_out.findings_left_out} more findings (--format json has them all)", 2, style="dim")
 
 
 def _step(console: Console, number: int, step: PageStep) -> None:

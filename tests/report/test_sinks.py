@@ -16,7 +16,7 @@ from worlds import NOW, backend, consumer_group, family, kafka_lag, lock, pg_loc
 from diag.config import Context
 from diag.diagnosis import Request, plan
 from diag.diagnosis.judge import judge
-from diag.findings import Evidence, Footprint, Quantity, Report, ReportError, Verdict
+from diag.findings import Evidence, Footprint, Outcome, Quantity, Report, ReportError, Verdict
 from diag.report.json import json as to_json
 from diag.report.markdown import code_span, fenced, markdown
 from diag.report.nagios import nagios
@@ -323,3 +323,46 @@ def test_a_word_that_should_be_the_servers_own_is_no_way_in_either(word):
     assert hostile.pop("code_inline") > ordinary.pop("code_inline"), "shown literally, in a code span"
     assert hostile == ordinary
     assert bars(markdown(report(word))) == bars(markdown(report("Stable")))
+
+
+def many(groups):
+    """That many groups without members, each behind."""
+    each = [
+        kafka_lag(consumer_group(f"group-{number:02}", state="Empty", members=0), (300, 1_000, 420.0))
+        for number in range(groups)
+    ]
+    together = msgspec.structs.replace(
+        each[0],
+        groups=tuple(one.groups[0] for one in each),
+        commits=tuple(one.commits[0] for one in each),
+    )
+    return diagnosed("kafka-lag", together)
+
+
+@pytest.mark.parametrize(("groups", "named", "left_out"), [(5, 0, 0), (6, 1, 0), (25, 20, 0), (26, 20, 1)])
+def test_of_many_findings_the_worst_stand_in_full_and_the_rest_on_a_line_each(groups, named, left_out):
+    report = many(groups)
+    assert len(report.findings) == groups
+    text, page = to_terminal(report), markdown(report)
+    assert (text.count("runbook: diag"), page.count("\nRunbook: `diag")) == (5, 5)
+    lines = text.splitlines()
+    assert sum(line.startswith(("  warning  kafka-lag/", "  critical  kafka-lag/")) for line in lines) == named
+    assert sum(line.startswith(("| critical |", "| warning |")) for line in page.splitlines()) == min(groups, 25)
+    assert (f"and {left_out} more findings" in text, f"And {left_out} more findings" in page) == (bool(left_out),) * 2
+
+
+def test_checks_skipped_or_unknown_for_one_reason_share_a_line():
+    text = to_terminal(behind("orders"))
+    (line,) = [part for part in text.split("\n  skipped: ")[1:] if "15 s" in part]
+    assert {"crash-loop", "downstream-outage", "under-capacity"} <= set(
+        line.partition(":")[0].replace("\n", " ").replace(",", " ").split()
+    )
+    assert "kafka-lag/" not in line
+
+
+def test_a_verdict_says_how_many_checks_did_not_run():
+    healthy = diagnosed("kafka-lag", kafka_lag(consumer_group("orders"), (1_000, 1_000, 0.0)))
+    ran = [one for one in healthy.checks if one.outcome is not Outcome.SKIPPED]
+    left = len(healthy.checks) - len(ran)
+    assert left
+    assert f"nothing wrong was seen by {len(ran)} checks ({left} skipped)" in to_terminal(healthy).replace("\n", " ")
