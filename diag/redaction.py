@@ -132,6 +132,8 @@ class _Masking:
     def masked(self, value: object) -> object:
         """Return the value with its texts masked, and the very same one where nothing changes."""
         if isinstance(value, tuple):
+            if self._is_unchanged(value):
+                return value
             parts = [self.masked(part) for part in value]
             return tuple(parts) if any(map(operator.is_not, parts, value)) else value
         if not isinstance(value, ServerText | Struct):
@@ -141,6 +143,15 @@ class _Masking:
             before = self._text(value) if isinstance(value, ServerText) else self._struct(value)
             self._done[id(value)] = before
         return before
+
+    def _is_unchanged(self, rows: tuple[object, ...]) -> bool:
+        """Whether nothing changes in rows of one type: seen column by column, since most share few names."""
+        kinds = set(map(type, rows))
+        if len(kinds) != 1 or not issubclass(kind := kinds.pop(), Struct):
+            return False
+        columns = (map(operator.attrgetter(name), rows) for name in _textual_fields(kind))
+        distinct = ({id(one): one for one in column} for column in columns)
+        return all(self.masked(one) is one for column in distinct for one in column.values())
 
     def _text(self, value: ServerText) -> ServerText:
         text = value.raw

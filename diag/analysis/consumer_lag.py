@@ -9,10 +9,9 @@ definitions of lag; rates here are two-point slopes between the first and the la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from msgspec import Struct
 
@@ -73,40 +72,32 @@ class TopicLag(Struct, frozen=True, kw_only=True):
 @lru_cache(maxsize=4)
 def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     """Return one row per committed partition of the last frame, most lag first."""
-    now, before = window.last, window.first
-    span_s, target = window.span_s, now.target.name
-    ends = {log.on: log for log in now.log_ends}
-    several = span_s > 0
-    ends_before = {log.on: log.log_end_offset for log in before.log_ends} if several else {}
-    commits_before = {(one.group, one.on): one.offset for one in before.commits} if several else {}
-    groups = {group.group: group for group in now.groups}
-    owners = {(group.group, on): member for group in now.groups for on, member in _owned(group)}
+    now = window.last
+    known = _Known(window)
+    target, span_s, observed_at = now.target.name, window.span_s, now.observed_at
     rows = []
-    looked_up: dict[int, Any] = {}  # by identity, as one look has many commits on the same few names
     for commit in now.commits:
-        log, group = _known(commit.on, ends, looked_up), _known(commit.group, groups, looked_up)
-        start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
-        lag = _lag(commit, start, end)
-        owner = owners.get((commit.group, commit.on)) if owners else None
+        log, reader = known.log(commit.on), known.reader(commit.group)
+        offset, start = commit.offset, log.start
+        lag = _lag(commit, start, log.end)
+        owner = reader.owners.get(log.number)
         rows.append(
             PartitionRow(
                 target=target,
                 group=commit.group,
-                topic=commit.on.topic,
-                partition=commit.on.partition,
-                committed_offset=commit.offset,
+                topic=log.on.topic,
+                partition=log.on.partition,
+                committed_offset=offset,
                 log_start_offset=start,
-                log_end_offset=end,
+                log_end_offset=log.end,
                 lag_records=lag,
-                lag_s=0.0 if lag == 0 else _time_lag(now.observed_at, commit.record_at, lag),
-                produce_per_s=_slope(end, ends_before.get(commit.on), span_s) if several else None,
-                consume_per_s=_slope(commit.offset, commits_before.get((commit.group, commit.on)), span_s)
-                if several
-                else None,
+                lag_s=0.0 if lag == 0 else _time_lag(observed_at, commit.record_at, lag),
+                produce_per_s=log.produce_per_s,
+                consume_per_s=_slope(offset, reader.offsets_before.get(log.number), span_s) if span_s else None,
                 member=owner.client_id if owner else None,
                 host=owner.host if owner else None,
-                state=group.state if group else "unknown",
-                lost_records=max(0, start - commit.offset) if start is not None else 0,
+                state=reader.state,
+                lost_records=start - offset if start is not None and start > offset else 0,
                 record_at=commit.record_at,
             )
         )
@@ -114,11 +105,60 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     return tuple(rows)
 
 
-def _known(name: Any, table: Mapping[Any, Any], looked_up: dict[int, Any]) -> Any:
-    """Look a name up, each object once: all of them live as long as the window, so that no identity is used twice."""
-    if id(name) not in looked_up:
-        looked_up[id(name)] = table.get(name)
-    return looked_up[id(name)]
+class _Log(Struct, frozen=True):
+    """What all commits on one partition share; `number` stands for the partition."""
+
+    number: int
+    on: TopicPartition
+    start: int | None
+    end: int | None
+    produce_per_s: float | None
+
+
+class _Reader(Struct, frozen=True):
+    """What all commits of one group share, by the numbers of partitions."""
+
+    state: str
+    owners: dict[int, Member]
+    offsets_before: dict[int, int]
+
+
+class _Known:
+    """Partitions and groups of a window, each object looked up once: many commits are on the same few names."""
+
+    def __init__(self, window: Window[KafkaLag]) -> None:
+        now, before = window.last, window.first
+        self._numbers = _Numbers()
+        self._span_s = window.span_s
+        self._logs: dict[int, _Log] = {}
+        self._readers: dict[int, _Reader] = {}
+        self._ends = {self._numbers.of(log.on): log for log in now.log_ends}
+        self._ends_before = {self._numbers.of(log.on): log.log_end_offset for log in before.log_ends}
+        self._groups = {self._numbers.of(group.group): group for group in now.groups}
+        self._commits_before: dict[int, dict[int, int]] = {}
+        for one in before.commits if self._span_s else ():
+            of_group = self._commits_before.setdefault(self._numbers.of(one.group), {})
+            of_group[self._numbers.of(one.on)] = one.offset
+
+    def log(self, on: TopicPartition) -> _Log:
+        found = self._logs.get(id(on))
+        if found is None:
+            number = self._numbers.of(on)
+            log = self._ends.get(number)
+            start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
+            per_s = _slope(end, self._ends_before.get(number), self._span_s)
+            found = self._logs[id(on)] = _Log(number, on, start, end, per_s)
+        return found
+
+    def reader(self, name: ServerText) -> _Reader:
+        found = self._readers.get(id(name))
+        if found is None:
+            number = self._numbers.of(name)
+            group = self._groups.get(number)
+            owners = {self._numbers.of(on): member for on, member in _owned(group)} if group else {}
+            state = group.state if group else "unknown"
+            found = self._readers[id(name)] = _Reader(state, owners, self._commits_before.get(number, {}))
+        return found
 
 
 def _most_lag_first(row: PartitionRow) -> int:
@@ -192,16 +232,19 @@ def _gathered(rows: Sequence[PartitionRow]) -> list[list[PartitionRow]]:
 
 
 class _Numbers:
-    """Numbers texts, equal ones alike. In one look most are the very same object, which saves comparing them."""
+    """Numbers names, equal ones alike. In one look most are the very same object, which saves comparing them.
+
+    The names have to live as long as this does, so that no identity is used twice.
+    """
 
     def __init__(self) -> None:
         self._by_identity: dict[int, int] = {}
-        self._by_text: dict[ServerText, int] = {}
+        self._by_name: dict[ServerText | TopicPartition, int] = {}
 
-    def of(self, text: ServerText) -> int:
-        number = self._by_identity.get(id(text))
+    def of(self, name: ServerText | TopicPartition) -> int:
+        number = self._by_identity.get(id(name))
         if number is None:
-            number = self._by_identity[id(text)] = self._by_text.setdefault(text, len(self._by_text))
+            number = self._by_identity[id(name)] = self._by_name.setdefault(name, len(self._by_name))
         return number
 
 

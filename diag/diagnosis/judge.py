@@ -215,13 +215,16 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
             index = cause_of[index]
         return index
 
+    subjects = [finding.subject.named() for finding in findings]
+    explaining: dict[str, list[int]] = {}
+    for index, finding in enumerate(findings):
+        for check in explains.get(finding.check, ()):
+            explaining.setdefault(check, []).append(index)
     for index, effect in enumerate(findings):
         causes = (
             other
-            for other, cause in enumerate(findings)
-            if effect.check in explains.get(cause.check, ())
-            and cause.target == effect.target
-            and cause.subject.covers(effect.subject)
+            for other in explaining.get(effect.check, ())
+            if findings[other].target == effect.target and _speak_of_the_same(subjects[other], subjects[index])
         )
         first = next((other for other in causes if root(other) != index), None)
         if first is not None:
@@ -233,6 +236,12 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
             worst = min((finding, *effects), key=lambda one: _WORST_FIRST.index(one.severity)).severity
             kept.append(msgspec.structs.replace(finding, explained=effects, severity=worst))
     return tuple(sorted(kept, key=lambda one: (_WORST_FIRST.index(one.severity), -len(one.explained))))
+
+
+def _speak_of_the_same(cause: Mapping[str, object], effect: Mapping[str, object]) -> bool:
+    """Whether two subjects have something in common, and nothing that differs."""
+    shared = cause.keys() & effect.keys()
+    return bool(shared) and all(cause[field] == effect[field] for field in shared)
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:

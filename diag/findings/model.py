@@ -153,12 +153,6 @@ class Subject(Struct, frozen=True, kw_only=True, omit_defaults=True):
         every = {field: getattr(self, field) for field in self.__struct_fields__}
         return {field: value for field, value in every.items() if value is not None}
 
-    def covers(self, other: Subject) -> bool:
-        """Return True when both speak of the same thing: something shared, nothing different."""
-        mine, theirs = self.named(), other.named()
-        shared = mine.keys() & theirs.keys()
-        return bool(shared) and all(mine[field] == theirs[field] for field in shared)
-
 
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing that is wrong. `check`, `fingerprint`, `target`, `explained` are set by diagnosis."""
