@@ -23,10 +23,11 @@ _END_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """What the double was asked since it began, or since the last `forget`."""
+    """What the double was asked since it began, or since the last `forget`; `seen_s` has first and last by name."""
 
     requests: Mapping[str, Mapping[str, int]]
     cpu_s: float
+    seen_s: Mapping[str, tuple[float, float]]
 
     @property
     def names(self) -> set[str]:

@@ -12,7 +12,6 @@ import json
 import os
 import sys
 import time
-from collections import Counter
 from dataclasses import fields
 
 from kafka_double.answers import Cluster
@@ -50,7 +49,8 @@ def main() -> None:
 
     def told_so_far() -> None:
         requests = {str(node): dict(sorted(counted.items())) for node, counted in listeners.requests.items()}
-        answer = {"requests": requests, "cpu_s": round(time.process_time() - before_s, 4)}
+        used_s = round(time.process_time() - before_s, 4)
+        answer = {"requests": requests, "cpu_s": used_s, "seen_s": listeners.seen_s}
         print(json.dumps(answer), flush=True)  # noqa: T201
 
     def command() -> bool:
@@ -58,8 +58,7 @@ def main() -> None:
         lines = os.read(0, 4096).decode().split()
         for word in lines:
             if word == "reset":
-                for node in listeners.requests:
-                    listeners.requests[node] = Counter()
+                listeners.forget()
                 before_s = time.process_time()
             told_so_far()
         if not lines:

@@ -50,6 +50,7 @@ class Listeners:
 
     def __init__(self, brokers: int, latency_s: float) -> None:
         self.requests: dict[int, Counter[str]] = {node: Counter() for node in range(1, brokers + 1)}
+        self.seen_s: dict[str, tuple[float, float]] = {}
         self.latency_s = latency_s
         self._ready = selectors.DefaultSelector()
         self._open: dict[socket.socket, _Connection] = {}
@@ -124,17 +125,17 @@ class Listeners:
         request, _ = cluster.handlers.get(key, (None, None))
         oldest, newest = cluster.versions.get(key, (0, -1))
         if key == _API_VERSIONS and key in cluster.versions and version > newest:
-            self.requests[node][api_name(key)] += 1
+            self._count(node, api_name(key))
             return self._framed(correlation_id, struct.pack(">hi", _UNSUPPORTED_VERSION, 0), flexible=False)
         if request is None or not oldest <= version <= newest:
-            self.requests[node][f"refused {api_name(key)} v{version}"] += 1
+            self._count(node, f"refused {api_name(key)} v{version}")
             return None
         flexible = request.flexible_version_q(version)
         (name_bytes,) = struct.unpack_from(">h", frame, _HEADER.size)
         start = _HEADER.size + 2 + max(0, name_bytes) + (1 if flexible else 0)  # no tags are sent
         if key == _LIST_OFFSETS and version in list_offsets.VERSIONS:
             body = frame[start:]
-            self.requests[node][f"ListOffsets {list_offsets.about(body)}"] += 1
+            self._count(node, f"ListOffsets {list_offsets.about(body)}")
             find = functools.partial(cluster.offset, node)
             return self._framed(correlation_id, list_offsets.answered(body, find, self._offsets[node]), flexible=True)
         asked = (node, key, version, frame[start:])
@@ -143,8 +144,19 @@ class Listeners:
             answer = bytes(cluster.handlers[key][1](node, decoded).encode(version=version))
             self._answers[asked] = (label(key, decoded), answer)
         name, body = self._answers[asked]
-        self.requests[node][name] += 1
+        self._count(node, name)
         return self._framed(correlation_id, body, flexible=flexible and key != _API_VERSIONS)
+
+    def _count(self, node: int, name: str) -> None:
+        self.requests[node][name] += 1
+        now = time.monotonic()
+        self.seen_s[name] = (self.seen_s.get(name, (now,))[0], now)
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        for counted in self.requests.values():
+            counted.clear()
+        self.seen_s.clear()
 
     def _framed(self, correlation_id: int, body: bytes, *, flexible: bool) -> bytes:
         header = _LENGTH.pack(correlation_id) + (b"\0" if flexible else b"")

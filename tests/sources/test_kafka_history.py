@@ -120,7 +120,7 @@ def test_an_hour_takes_few_requests_and_only_reading_ones(lived, monkeypatch):
     really = broker.Broker.send
 
     def send(self, asked):
-        request = asked.request if isinstance(asked, broker.WithReader) else asked
+        request = asked.request if isinstance(asked, broker.Packed) else asked
         sent.append(request.name.removesuffix("Request"))
         return really(self, asked)
 

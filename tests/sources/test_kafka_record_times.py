@@ -17,7 +17,6 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as On
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, NewTopic, ResourcePattern, ResourceType
 from kafka.protocol.broker_version_data import BrokerVersionData
-from kafka.protocol.consumer.offsets import ListOffsetsResponse
 
 from diag.analysis.time_search import NEWEST
 from diag.config import KafkaTarget
@@ -333,7 +332,7 @@ def test_only_list_offsets_is_sent_and_not_more_than_nine_rounds_of_it(kafka, lo
     with session_with(kafka.bootstrap_servers) as session:
         sent.clear()
         asked(session, [logs[diurnal]], at=[RECORDS // 3])
-    assert {(request.name, request.isolation_level) for request in sent} == {("ListOffsetsRequest", 0)}
+    assert {(asked.name, asked.request.isolation_level) for asked in sent} == {("ListOffsetsRequest", 0)}
     assert len(sent) <= 9 * 7
 
 
@@ -364,11 +363,9 @@ def test_the_most_lagging_places_are_dated_when_there_are_too_many(kafka, logs, 
 
 def test_a_broker_that_refuses_only_max_timestamp_is_asked_on():
     """As one does that still writes an old message format."""
-    of_topic = ListOffsetsResponse.ListOffsetsTopicResponse
-    refusal = of_topic.ListOffsetsPartitionResponse(partition_index=0, error_code=43, offset=-1, timestamp=-1)
     heard, errors = {("orders", 0): {}}, {}
-    answer = ListOffsetsResponse(topics=[of_topic(name="orders", partitions=[refusal])])
-    module._read(answer, 1, {("orders", 0): [0, NEWEST]}, heard, errors)
+    refusal = (0, 43, -1, -1)
+    module._read([("orders", [refusal])], 1, {("orders", 0): [0, NEWEST]}, heard, errors)
     assert (heard, errors) == ({("orders", 0): {NEWEST: None}}, {})
 
 

@@ -39,11 +39,15 @@ _NEWEST_KNOWN = "4.3"  # run against in the tests
 Message: TypeAlias = Any
 
 
-class WithReader(Struct, frozen=True):
-    """A request whose answer is large: its body goes to `read`, and what that returns is the answer."""
+class Packed(Struct, frozen=True):
+    """A request with a large answer, whose body goes to `read`: what that returns is the answer.
+
+    A large request goes as what `pack` makes of its encoded frame.
+    """
 
     request: Message
     read: Callable[[bytes], Any]
+    pack: Callable[[bytes], bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -103,15 +107,17 @@ class Broker:
 
     def send(self, request: Message) -> None:
         """Send one request, in the newest version both sides speak. Raises `Unreachable` or `Unreadable`."""
-        read = None
-        if isinstance(request, WithReader):
-            request, read = request.request, request.read
+        packed = None
+        if isinstance(request, Packed):
+            packed, request = request, request.request
         try:
             if request.API_VERSION is None:
                 request.API_VERSION = self.versions.api_version(request)
             self._protocol.send_request(request)
-            if read is not None:
-                self._protocol.in_flight_requests[-1] = _Expected(self._protocol.in_flight_requests[-1], read)
+            if packed is not None:
+                self._protocol.in_flight_requests[-1] = _Expected(self._protocol.in_flight_requests[-1], packed.read)
+                if packed.pack is not None:
+                    self._protocol.bytes_to_send[-1] = packed.pack(bytes(self._protocol.bytes_to_send[-1]))
             self.socket.settimeout(max(0.001, self.probe.deadline.remaining_s))
             self.socket.sendall(self._protocol.send_bytes())
         except KafkaError as error:

@@ -23,7 +23,7 @@ from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.consumer_offsets import TOPIC, CommitLog, partition_of
 from diag.sources.kafka.gaps import refused, unread
-from diag.sources.kafka.list_offsets import Wanted, list_offsets
+from diag.sources.kafka.list_offsets import list_offsets
 from diag.text import ServerText
 
 FACTS: Final = ("committed", "rebalances")
@@ -126,7 +126,7 @@ def _begun(session: Session, logs: list[ReadLog], since_ms: int, gaps: list[Gap]
     """Find where to begin and where the end is, once for all; nothing is left of a partition that is refused."""
     specs = (OffsetSpec.EARLIEST, since_ms, OffsetSpec.LATEST)
     requests = {
-        node: [list_offsets({TOPIC: [Wanted(log.partition, at) for log in logs if log.leader == node]}) for at in specs]
+        node: [list_offsets({TOPIC: [(log.partition, at) for log in logs if log.leader == node]}) for at in specs]
         for node in {log.leader for log in logs}
     }
     told: dict[int, list[tuple[int, int]]] = {}
@@ -135,11 +135,11 @@ def _begun(session: Session, logs: list[ReadLog], since_ms: int, gaps: list[Gap]
         if isinstance(answers, SourceError):
             gaps += _both(unread(FACTS[0], f"{_WHAT} on broker {node}", answers))
             continue
-        for one in (part for answer in answers for topic in answer.topics for part in topic.partitions):
-            if one.error_code:
-                codes.add(one.error_code)
+        for partition, error_code, at_ms, offset in (row for answer in answers for _, rows in answer for row in rows):
+            if error_code:
+                codes.add(error_code)
             else:
-                told.setdefault(one.partition_index, []).append((one.offset, one.timestamp))
+                told.setdefault(partition, []).append((offset, at_ms))
     for code in sorted(codes):
         gaps += _both(_refused(code, session))
     found = []

@@ -20,7 +20,7 @@ from diag.snapshots.kafka import BrokerId, Leaderless, LogEnds, Offset, Partitio
 from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
-from diag.sources.kafka.list_offsets import READ_COMMITTED, READ_UNCOMMITTED, Wanted, list_offsets
+from diag.sources.kafka.list_offsets import READ_COMMITTED, READ_UNCOMMITTED, list_offsets
 from diag.text import ServerText
 
 _METADATA = 12  # newest version this module was tested with
@@ -126,20 +126,20 @@ def _told(
             gaps.append(unread("log_ends", f"the {what} of broker {node}", answers))
             continue
         for answer, offsets in zip(answers, found, strict=True):
-            for topic in answer.topics:
-                for partition in topic.partitions:
-                    on = known.get((topic.name, partition.partition_index))
+            for topic, rows in answer:
+                for partition, error_code, _, offset in rows:
+                    on = known.get((topic, partition))
                     if on is None:
                         continue
-                    if partition.error_code:
-                        gaps.append(refused("log_ends", what, partition.error_code, session, topic=on.topic))
+                    if error_code:
+                        gaps.append(refused("log_ends", what, error_code, session, topic=on.topic))
                     else:
-                        offsets[on] = partition.offset
+                        offsets[on] = offset
     return found
 
 
 def _list_offsets(partitions: Iterable[TopicPartition], spec: int, isolation_level: int = READ_UNCOMMITTED) -> Message:
-    topics: dict[str, list[Wanted]] = {}
+    topics: dict[str, list[tuple[int, int]]] = {}
     for on in partitions:
-        topics.setdefault(on.topic.raw, []).append(Wanted(on.partition, spec))
+        topics.setdefault(on.topic.raw, []).append((on.partition, spec))
     return list_offsets(topics, isolation_level)

@@ -19,10 +19,11 @@ from diag.errors import Rung, SourceError, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.kafka import CommittedOffset, ConsumerGroup, Offset
 from diag.sources.kafka.assignments import Topics
-from diag.sources.kafka.broker import Answers, Message, WithReader
+from diag.sources.kafka.broker import Answers, Message, Packed
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
 from diag.sources.kafka.groups import Coordinated, matches
+from diag.sources.kafka.primitives import compact_string, past_tags, varint
 from diag.text import ServerText
 
 _BATCHED_SINCE = 8  # OffsetFetch version (brokers from 3.0)
@@ -71,7 +72,7 @@ def _fetches(session: Session, node: int, groups: list[ConsumerGroup]) -> list[M
     of_group = OffsetFetchRequest.OffsetFetchRequestGroup
     asked = [of_group(group_id=group.group.raw, topics=None) for group in groups]
     request = OffsetFetchRequest(groups=asked, min_version=_BATCHED_SINCE, max_version=_BATCHED_SINCE)
-    return [WithReader(request, read_group_offsets)]
+    return [Packed(request, read=read_group_offsets)]
 
 
 def commits_in(  # noqa: PLR0913  where, what of, who, what was said, and the two things to add to
@@ -133,25 +134,25 @@ def read_group_offsets(body: bytes) -> list[GroupOffsets]:
     Where metadata is empty, as nearly everywhere, the partitions of a topic have one length and
     are unpacked together: a first one that is longer shows at once, so nothing is misread.
     """
-    count, at = _varint(body, 4)  # after throttle_time_ms
+    count, at = varint(body, 4)  # after throttle_time_ms
     found = []
     for _ in range(count - 1):
-        group_id, at = _string(body, at)
-        topic_count, at = _varint(body, at)
+        group_id, at = compact_string(body, at)
+        topic_count, at = varint(body, at)
         topics = []
         for _ in range(topic_count - 1):
-            name, at = _string(body, at)
+            name, at = compact_string(body, at)
             rows, at = _partitions(body, at)
-            at = _past_tags(body, at)
+            at = past_tags(body, at)
             topics.append((name, rows))
         (error_code,) = _AFTER.unpack_from(body, at)
-        at = _past_tags(body, at + _AFTER.size)
+        at = past_tags(body, at + _AFTER.size)
         found.append(GroupOffsets(group_id=group_id, error_code=error_code, topics=tuple(topics)))
     return found
 
 
 def _partitions(body: bytes, at: int) -> tuple[PartitionRows, int]:
-    count, at = _varint(body, at)
+    count, at = varint(body, at)
     count -= 1
     end = at + count * _BARE.size
     if count > 0 and end <= len(body):
@@ -169,39 +170,9 @@ def _uneven_partitions(body: bytes, at: int, count: int) -> tuple[PartitionRows,
     rows = []
     for _ in range(count):
         partition, offset, _ = _BEFORE.unpack_from(body, at)
-        metadata, at = _varint(body, at + _BEFORE.size)
+        metadata, at = varint(body, at + _BEFORE.size)
         at += max(0, metadata - 1)
         (error_code,) = _AFTER.unpack_from(body, at)
-        at = _past_tags(body, at + _AFTER.size)
+        at = past_tags(body, at + _AFTER.size)
         rows.append((partition, offset, error_code))
     return rows, at
-
-
-def _string(body: bytes, at: int) -> tuple[str, int]:
-    length, at = _varint(body, at)
-    end = at + max(0, length - 1)
-    return body[at:end].decode("utf-8", "surrogateescape"), end
-
-
-def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Read an unsigned variable-length integer (at most 5 bytes)."""
-    value = shift = 0
-    while True:
-        byte = body[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004  the last byte has no continuation bit
-            return value, at
-        shift += 7
-        if shift > 28:  # noqa: PLR2004  32 bits in 7s
-            message = "a variable-length integer is too long"
-            raise IndexError(message)
-
-
-def _past_tags(body: bytes, at: int) -> int:
-    count, at = _varint(body, at)
-    for _ in range(count):
-        _, at = _varint(body, at)
-        length, at = _varint(body, at)
-        at += length
-    return at

@@ -20,7 +20,7 @@ from diag.snapshots.kafka import LogEnds, Mark, Offset, ProduceCurve, TopicParti
 from diag.sources.kafka.broker import Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
-from diag.sources.kafka.list_offsets import Wanted, list_offsets, size_bytes
+from diag.sources.kafka.list_offsets import Told, list_offsets, size_bytes
 from diag.text import ServerText
 
 MOST_INSTANTS: Final = 360
@@ -153,16 +153,16 @@ class _LookUps:
             for place, answer in zip(places, answers, strict=True):
                 self._hear(place, answer)
 
-    def _hear(self, place: int, answer: Message) -> None:
-        for topic in answer.topics:
-            for partition in topic.partitions:
-                on = self._known.get((topic.name, partition.partition_index))
+    def _hear(self, place: int, answer: Told) -> None:
+        for topic, rows in answer:
+            for partition, error_code, at_ms, offset in rows:
+                on = self._known.get((topic, partition))
                 if on is None:
                     continue
-                if partition.error_code:
-                    self._refusals[on.topic] = partition.error_code
+                if error_code:
+                    self._refusals[on.topic] = error_code
                 else:
-                    self._heard[on][place] = (partition.offset, partition.timestamp)
+                    self._heard[on][place] = (offset, at_ms)
 
 
 def _size_bytes(partitions: Sequence[TopicPartition]) -> int:
@@ -171,9 +171,9 @@ def _size_bytes(partitions: Sequence[TopicPartition]) -> int:
 
 def _request(partitions: Iterable[TopicPartition], at: datetime) -> Message:
     at_ms = _milliseconds(at)
-    topics: dict[str, list[Wanted]] = {}
+    topics: dict[str, list[tuple[int, int]]] = {}
     for on in partitions:
-        topics.setdefault(on.topic.raw, []).append(Wanted(on.partition, at_ms))
+        topics.setdefault(on.topic.raw, []).append((on.partition, at_ms))
     return list_offsets(topics)
 
 

@@ -26,7 +26,7 @@ from diag.snapshots.kafka import LogEnds, TopicPartition
 from diag.sources.kafka.broker import Broker, Message, exchange
 from diag.sources.kafka.cluster import Session
 from diag.sources.kafka.gaps import refused, unread
-from diag.sources.kafka.list_offsets import NEWEST_VERSION, Wanted, list_offsets, size_bytes
+from diag.sources.kafka.list_offsets import NEWEST_VERSION, Told, list_offsets, size_bytes
 from diag.text import ServerText
 
 Place: TypeAlias = tuple[TopicPartition, int]
@@ -188,10 +188,10 @@ def _requests(partitions: Sequence[_On], probes: Mapping[_On, Sequence[int]]) ->
     left = iter(partitions)
     while chunk := list(islice(left, _PARTITIONS)):
         for slot in range(max(len(probes[on]) for on in chunk)):
-            topics: dict[str, list[Wanted]] = {}
+            topics: dict[str, list[tuple[int, int]]] = {}
             for on in chunk:
                 if slot < len(probes[on]):
-                    topics.setdefault(on[0], []).append(Wanted(on[1], probes[on][slot]))
+                    topics.setdefault(on[0], []).append((on[1], probes[on][slot]))
             yield _Request(
                 message=list_offsets(topics),
                 slot=slot,
@@ -208,19 +208,16 @@ def _next_wave(requests: list[_Request]) -> list[_Request]:
     return wave
 
 
-def _read(
-    answer: Message, slot: int, probes: Mapping[_On, Sequence[int]], heard: _Heard, errors: dict[_On, int]
-) -> None:
-    for topic in answer.topics:
-        for partition in topic.partitions:
-            on = (topic.name, partition.partition_index)
+def _read(answer: Told, slot: int, probes: Mapping[_On, Sequence[int]], heard: _Heard, errors: dict[_On, int]) -> None:
+    for topic, rows in answer:
+        for partition, error_code, at_ms, offset in rows:
+            on = (topic, partition)
             if slot >= len(probes.get(on, ())):
                 continue  # nobody asked for it
             asked = probes[on][slot]
-            if partition.error_code and asked != NEWEST:  # without that one it takes longer, no more
-                errors[on] = partition.error_code
-            told = not partition.error_code and partition.offset >= 0
-            heard[on][asked] = Answer(partition.offset, partition.timestamp) if told else None
+            if error_code and asked != NEWEST:  # without that one it takes longer, no more
+                errors[on] = error_code
+            heard[on][asked] = Answer(offset, at_ms) if not error_code and offset >= 0 else None
 
 
 def _leave_out_refused(
