@@ -30,8 +30,7 @@ _LETTER = r"A-Za-z_\u0080-\U0010ffff"  # PostgreSQL takes every byte above 7F fo
 _MORE = (
     r"[ \t\f\v]*(?:--[^\n\r]*)?[\n\r](?:[ \t\f\v\n\r]|--[^\n\r]*[\n\r])*'"  # a line end between two literals joins them
 )
-_SQL_TOKEN = re.compile(
-    rf"""
+_SQL_TOKEN = rf"""
     (?P<comment> --[^\n\r]* )
   | (?P<nested> /\* )
   | (?P<dollar> \$(?P<tag>(?:[{_LETTER}][{_LETTER}0-9]*)?)\$ .*? (?:\$(?P=tag)\$|\Z) )
@@ -41,11 +40,15 @@ _SQL_TOKEN = re.compile(
   | (?P<parameter> \$[0-9]+ )
   | (?P<word> [{_LETTER}][{_LETTER}0-9$]* )
   | (?P<number> 0[xXoObB][0-9a-fA-F_]+ | (?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _KEPT = ("identifier", "parameter", "word")
+
+
+@cache
+def _sql_token() -> re.Pattern[str]:
+    """Compile what takes longer than all of this module, and only where there is SQL."""
+    return re.compile(_SQL_TOKEN, re.VERBOSE | re.DOTALL)
 
 
 def mask_sql(statement: str) -> str:
@@ -56,8 +59,8 @@ def mask_sql(statement: str) -> str:
     literal means itself: standard_conforming_strings has been on since 9.1.
     """
     parts: list[str] = []
-    read = 0
-    while found := _SQL_TOKEN.search(statement, read):
+    read, token = 0, _sql_token()
+    while found := token.search(statement, read):
         parts += [statement[read : found.start()], found[0] if found.lastgroup in _KEPT else "?"]
         read = _end_of_comment(statement, found.end()) if found.lastgroup == "nested" else found.end()
     return "".join((*parts, statement[read:]))

@@ -76,8 +76,10 @@ def partition_rows(window: Window[KafkaLag]) -> tuple[PartitionRow, ...]:
     known = _Known(window)
     target, span_s, observed_at = now.target.name, window.span_s, now.observed_at
     rows = []
+    log_of, reader_of = known.logs.get, known.readers.get
     for commit in now.commits:
-        log, reader = known.log(commit.on), known.reader(commit.group)
+        log = log_of(id(commit.on)) or known.log(commit.on)
+        reader = reader_of(id(commit.group)) or known.reader(commit.group)
         offset, start = commit.offset, log.start
         lag = _lag(commit, start, log.end)
         owner = reader.owners.get(log.number)
@@ -124,14 +126,14 @@ class _Reader(Struct, frozen=True):
 
 
 class _Known:
-    """Partitions and groups of a window, each object looked up once: many commits are on the same few names."""
+    """Partitions and groups of a window by identity, each looked up once: many commits are on the same few names."""
 
     def __init__(self, window: Window[KafkaLag]) -> None:
         now, before = window.last, window.first
         self._numbers = _Numbers()
         self._span_s = window.span_s
-        self._logs: dict[int, _Log] = {}
-        self._readers: dict[int, _Reader] = {}
+        self.logs: dict[int, _Log] = {}
+        self.readers: dict[int, _Reader] = {}
         self._ends = {self._numbers.of(log.on): log for log in now.log_ends}
         self._ends_before = {self._numbers.of(log.on): log.log_end_offset for log in before.log_ends}
         self._groups = {self._numbers.of(group.group): group for group in now.groups}
@@ -141,23 +143,19 @@ class _Known:
             of_group[self._numbers.of(one.on)] = one.offset
 
     def log(self, on: TopicPartition) -> _Log:
-        found = self._logs.get(id(on))
-        if found is None:
-            number = self._numbers.of(on)
-            log = self._ends.get(number)
-            start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
-            per_s = _slope(end, self._ends_before.get(number), self._span_s)
-            found = self._logs[id(on)] = _Log(number, on, start, end, per_s)
+        number = self._numbers.of(on)
+        log = self._ends.get(number)
+        start, end = (log.log_start_offset, log.log_end_offset) if log else (None, None)
+        per_s = _slope(end, self._ends_before.get(number), self._span_s)
+        found = self.logs[id(on)] = _Log(number, on, start, end, per_s)
         return found
 
     def reader(self, name: ServerText) -> _Reader:
-        found = self._readers.get(id(name))
-        if found is None:
-            number = self._numbers.of(name)
-            group = self._groups.get(number)
-            owners = {self._numbers.of(on): member for on, member in _owned(group)} if group else {}
-            state = group.state if group else "unknown"
-            found = self._readers[id(name)] = _Reader(state, owners, self._commits_before.get(number, {}))
+        number = self._numbers.of(name)
+        group = self._groups.get(number)
+        owners = {self._numbers.of(on): member for on, member in _owned(group)} if group else {}
+        state = group.state if group else "unknown"
+        found = self.readers[id(name)] = _Reader(state, owners, self._commits_before.get(number, {}))
         return found
 
 
