@@ -30,6 +30,7 @@ from diag.text import ServerText
 
 _MOST_IN_FULL = 5  # findings, worst first: nobody acts on more at a time
 _MOST_NAMED = 20  # findings on a line each, after those
+_MOST_EXPLAINED = 5  # of one finding
 _MOST_ROWS = 10  # of a table; the JSON has them all
 _MOST_GAPS = 12
 _MOST_CHARTS = 3
@@ -172,10 +173,16 @@ def _finding(finding: Finding, server_text: ShowServerText) -> PageFinding:
         summary=phrased(finding.summary, server_text),
         evidence=tuple(_evidence(one, server_text) for one in finding.evidence),
         ruled_out=tuple(phrased(phrase, server_text) for phrase in finding.ruled_out),
-        explained=tuple(f"{one.check}: {phrased(one.summary, server_text)}" for one in finding.explained),
+        explained=_explained(finding, server_text),
         steps=tuple(_step(step, server_text) for step in finding.steps),
         runbook=finding.check,
     )
+
+
+def _explained(finding: Finding, server_text: ShowServerText) -> tuple[str, ...]:
+    lines = [f"{one.check}: {phrased(one.summary, server_text)}" for one in finding.explained[:_MOST_EXPLAINED]]
+    left_out = len(finding.explained) - len(lines)
+    return (*lines, *([f"{left_out} more findings (--format json has them all)"] if left_out else []))
 
 
 def _evidence(one: Evidence, server_text: ShowServerText) -> tuple[str, str, str]:

@@ -366,3 +366,17 @@ def test_a_verdict_says_how_many_checks_did_not_run():
     left = len(healthy.checks) - len(ran)
     assert left
     assert f"nothing wrong was seen by {len(ran)} checks ({left} skipped)" in to_terminal(healthy).replace("\n", " ")
+
+
+@pytest.mark.parametrize(("topics", "named", "more"), [(5, 5, ""), (7, 5, "explains 2 more findings")])
+def test_what_one_finding_explains_is_named_up_to_five(topics, named, more):
+    empty = consumer_group("orders", state="Empty", members=0)
+    each = [kafka_lag(empty, (300, 1_000, 420.0), topic=f"topic-{number}") for number in range(topics)]
+    together = msgspec.structs.replace(
+        each[0],
+        commits=tuple(one.commits[0] for one in each),
+        log_ends=tuple(one.log_ends[0] for one in each),
+    )
+    text = to_terminal(diagnosed("kafka-lag", together))
+    assert text.count("explains kafka-lag/time-lag") == named
+    assert more in text

@@ -1,4 +1,4 @@
-"""First looks at a consumer group that change nothing."""
+"""Steps that many findings about a consumer group share: a first look that changes nothing, and a start."""
 
 import re
 
@@ -15,6 +15,15 @@ def look_at_group(group: ServerText) -> tuple[Step, ...]:
             command=ShellCommand(("diag", "kafka-lag", ("--group=", _exactly(group)), "--samples=6", "--interval=5")),
             expect=say("half a minute later the trend is clear, partition by partition"),
         ),
+    )
+
+
+def start_consumers(group: ServerText) -> Step:
+    """Return the step that brings the members back, at the offsets where they stopped."""
+    return Step(
+        title=say("Start the consumers of {group} again; change no offset", group=group),
+        risk=Risk.REVERSIBLE,
+        expect=say("the state becomes Stable and the committed offsets move on from where they stopped"),
     )
 
 

@@ -15,10 +15,11 @@ from datetime import timedelta
 from msgspec import Struct
 
 from diag.analysis.consumer_lag import TopicLag, topic_lags
-from diag.checks.kafka_lag._next_steps import look_at_group
-from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Risk, Severity, Step, Subject, say
+from diag.checks.kafka_lag._next_steps import look_at_group, start_consumers
+from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.kafka import KafkaLag
+from diag.text import ServerText
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,53 +32,52 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
     """Find groups with unread records and nobody to read them."""
+    dead: dict[ServerText, list[TopicLag]] = {}
     for lag in topic_lags(window):
-        late_s = lag.lag_s or 0.0
-        if lag.group.state not in ("Empty", "Dead") or lag.lag_records < limits.lag_records:
-            continue
         moved = lag.consume_per_s is not None and lag.consume_per_s > 0
-        if late_s >= limits.abandoned_s or moved:
+        if lag.group.state not in ("Empty", "Dead") or lag.lag_records < limits.lag_records or moved:
             continue
-        yield Finding(
-            severity=Severity.CRITICAL if late_s >= limits.critical_s else Severity.WARNING,
-            basis=Basis.OBSERVED,
-            subject=Subject(group=lag.group.group, topic=lag.topic),
-            summary=say(
-                "group {group} has no members; {records} of {topic} wait, {age}",
-                group=lag.group.group,
-                records=Quantity(lag.lag_records, "records"),
-                topic=lag.topic,
-                age=_age(window, lag),
-            ),
-            evidence=(
-                Evidence(name="state of the group", value=lag.group.state, source="ListGroups"),
-                Evidence(name="lag", value=Quantity(lag.lag_records, "records"), source="OffsetFetch, ListOffsets"),
-                *_rates(lag),
-            ),
-            ruled_out=(say("slow consumers: there are none"),),
-            steps=(
-                *look_at_group(lag.group.group),
-                Step(
-                    title=say("Start the consumers of {group} again; change no offset", group=lag.group.group),
-                    risk=Risk.REVERSIBLE,
-                    expect=say("the state becomes Stable and the committed offsets move on from where they stopped"),
-                ),
-            ),
-        )
+        if (lag.lag_s or 0.0) < limits.abandoned_s:
+            dead.setdefault(lag.group.group, []).append(lag)
+    yield from (_finding(window, group, lags, limits) for group, lags in dead.items())
 
 
-def _age(window: Window[KafkaLag], lag: TopicLag) -> Phrase:
-    if lag.lag_s is None:
+def _finding(window: Window[KafkaLag], group: ServerText, lags: list[TopicLag], limits: Limits) -> Finding:
+    records = Quantity(sum(lag.lag_records for lag in lags), "records")
+    late_s = max((lag.lag_s for lag in lags if lag.lag_s is not None), default=None)
+    alone = lags[0].topic if len(lags) == 1 else None
+    return Finding(
+        severity=Severity.CRITICAL if (late_s or 0.0) >= limits.critical_s else Severity.WARNING,
+        basis=Basis.OBSERVED,
+        subject=Subject(group=group, topic=alone),
+        summary=say(
+            "group {group} has no members; {records} of {topics} wait, {age}",
+            group=group,
+            records=records,
+            topics=alone or Quantity(len(lags), "topics"),
+            age=_age(window, late_s),
+        ),
+        evidence=(
+            Evidence(name="state of the group", value=lags[0].group.state, source="ListGroups"),
+            Evidence(name="lag", value=records, source="OffsetFetch, ListOffsets"),
+            *_rates(lags),
+        ),
+        ruled_out=(say("slow consumers: there are none"),),
+        steps=(*look_at_group(group), start_consumers(group)),
+    )
+
+
+def _age(window: Window[KafkaLag], late_s: float | None) -> Phrase:
+    if late_s is None:
         return say("since when is unknown")
-    since = window.last.observed_at - timedelta(seconds=lag.lag_s)
-    return say("the oldest written {ago} ago, at {since}", ago=Quantity(lag.lag_s, "s"), since=since)
+    since = window.last.observed_at - timedelta(seconds=late_s)
+    return say("the oldest written {ago} ago, at {since}", ago=Quantity(late_s, "s"), since=since)
 
 
-def _rates(lag: TopicLag) -> Iterator[Evidence]:
-    if lag.growth_per_s is not None:
-        yield Evidence(
-            name="lag grows each second by", value=Quantity(lag.growth_per_s, "records"), source="ListOffsets"
-        )
+def _rates(lags: list[TopicLag]) -> Iterator[Evidence]:
+    known = [lag.growth_per_s for lag in lags if lag.growth_per_s is not None]
+    if len(known) == len(lags):
+        yield Evidence(name="lag grows each second by", value=Quantity(sum(known), "records"), source="ListOffsets")
 
 
 CHECK = Check(

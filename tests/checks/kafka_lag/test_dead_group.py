@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from worlds import consumer_group, gap, judged, kafka_lag
 
@@ -38,6 +39,27 @@ def test_a_reader_that_commits_without_joining_is_not_dead():
     before, after = kafka_lag(EMPTY, (0, 100, 90.0)), kafka_lag(EMPTY, (40, 120, 80.0), at_s=2.0)
     findings, outcome = judged(SLUG, before, after)
     assert (findings, outcome.outcome) == ([], Outcome.CLEAR)
+
+
+def merged(*worlds):
+    """One group on the topics of several worlds."""
+    return msgspec.structs.replace(
+        worlds[0],
+        commits=tuple(one for world in worlds for one in world.commits),
+        log_ends=tuple(one for world in worlds for one in world.log_ends),
+    )
+
+
+def test_a_group_is_one_finding_whatever_its_topics_and_explains_them_all():
+    orders, events = kafka_lag(EMPTY, (0, 10, 900.0), topic="orders"), kafka_lag(EMPTY, (0, 30, 90.0), topic="events")
+    old = kafka_lag(EMPTY, (0, 50, WEEK_S), topic="archive")
+    world = merged(orders, events, old)
+    (dead,) = judged(SLUG, world)[0]
+    assert (dead.subject.topic, dead.summary.values["topics"].value) == (None, 2)
+    assert [one.value.value for one in dead.evidence if one.name == "lag"] == [40]
+    late = judged("kafka-lag/time-lag", world)[0]
+    (shown,) = folded([*late, dead], {SLUG: explained(SLUG).check.explains})
+    assert {found.subject.topic.raw for found in shown.explained} == {"orders", "events"}
 
 
 def test_it_explains_the_time_lag_of_the_same_group():
