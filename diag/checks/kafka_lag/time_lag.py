@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.consumer_lag import TopicLag, topic_lags
+from diag.analysis.group_lags import group_rows
 from diag.checks.kafka_lag._next_steps import look_at_group
 from diag.checks.kafka_lag._readers import reads
 from diag.checks.kafka_lag._trend import trend
@@ -34,6 +35,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
     """Find groups whose next unread record on some topic is too old."""
+    rows = {(row.group, row.topic): row for row in group_rows(window)}
     for lag in topic_lags(window):
         if lag.lag_s is None or lag.lag_s < limits.warning_s:
             continue
@@ -51,7 +53,7 @@ def judge(window: Window[KafkaLag], limits: Limits) -> Iterator[Finding]:
                 late=Quantity(lag.lag_s, "s"),
                 topic=lag.topic,
                 records=Quantity(lag.lag_records, "records"),
-                trend=trend(lag),
+                trend=trend(lag, rows.get((lag.group.group, lag.topic))),
             ),
             evidence=(
                 Evidence(name="lag", value=Quantity(lag.lag_records, "records"), source="OffsetFetch, ListOffsets"),
