@@ -9,10 +9,13 @@ queue: `JoinWaitQueue` in storage/lmgr/proc.c and the README beside it.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from heapq import merge
 from itertools import chain
-from typing import Final, TypeAlias
+from operator import itemgetter
+from typing import Final, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -51,6 +54,22 @@ class Wait(Struct, frozen=True, kw_only=True):
     waited_s: float | None
 
 
+T = TypeVar("T")
+
+
+class _InOrder(Generic[T]):
+    """Things in order, grouped by lock mode: those in conflict with a mode are found without a look at the rest."""
+
+    def __init__(self, things: Iterable[tuple[LockMode, T]]) -> None:
+        self._of_mode: dict[LockMode, list[tuple[int, T]]] = {}
+        for place, (mode, thing) in enumerate(things):
+            self._of_mode.setdefault(mode, []).append((place, thing))
+
+    def in_conflict(self, mode: LockMode) -> Iterator[tuple[int, T]]:
+        """Yield place and thing, in order, where the modes cannot be held together."""
+        return merge(*(self._of_mode.get(other, ()) for other in _CONFLICTS[mode]), key=itemgetter(0))
+
+
 class LockGraph:
     """The wait graph of one instant. Actors are backends (leaders for their workers) and prepared transactions."""
 
@@ -63,18 +82,23 @@ class LockGraph:
             for lock in facts.locks
             if lock.pid is None and lock.tag.locktype == "transactionid" and lock.tag.transactionid in gids
         }
-        self._held: dict[LockTag, list[tuple[Actor, LockMode]]] = {}
+        held: dict[LockTag, list[tuple[Actor, LockMode]]] = {}
         waiting: dict[LockTag, list[Wait]] = {}
         for lock in facts.locks:
             actor = self._actor(lock)
             if lock.granted:
-                self._held.setdefault(lock.tag, []).append((actor, lock.mode))
+                held.setdefault(lock.tag, []).append((actor, lock.mode))
             elif lock.pid is not None:
                 wait = Wait(actor=actor, pid=lock.pid, tag=lock.tag, mode=lock.mode, waited_s=lock.waited_s)
                 waiting.setdefault(lock.tag, []).append(wait)
+        self._held = {tag: held.get(tag, []) for tag in waiting}  # where nobody waits, nobody is in the way
         self.queues: dict[LockTag, tuple[Wait, ...]] = {
             tag: self._in_queue_order(tag, waits) for tag, waits in waiting.items()
         }
+        self._holders = {tag: _InOrder((mode, (actor, mode)) for actor, mode in of) for tag, of in self._held.items()}
+        self._queued = {tag: _InOrder((wait.mode, wait) for wait in queue) for tag, queue in self.queues.items()}
+        self._places = {id(wait): place for queue in self.queues.values() for place, wait in enumerate(queue)}
+        self._roots: dict[Actor, Actor] = {}
 
     def _actor(self, lock: Lock) -> Actor:
         if lock.pid is None:
@@ -88,14 +112,14 @@ class LockGraph:
         for actor, mode in self._held.get(tag, ()):
             mine.setdefault(actor, []).append(mode)
         queue: list[Wait] = []
+        first: dict[LockMode, int] = {}  # where the first request of each mode stands
         for wait in arrived:
-            modes = mine.get(wait.actor, ())
-            place = len(queue)
-            if modes:
-                place = next(
-                    (at for at, ahead in enumerate(queue) if any(conflicts(ahead.mode, mode) for mode in modes)), place
-                )
+            kept_waiting = {mode for own in mine.get(wait.actor, ()) for mode in _CONFLICTS[own]}
+            place = min((first[mode] for mode in kept_waiting if mode in first), default=len(queue))
             queue.insert(place, wait)
+            if place < len(queue) - 1:
+                first = {mode: at + (at >= place) for mode, at in first.items()}
+            first[wait.mode] = min(first.get(wait.mode, place), place)
         return tuple(queue)
 
     @cached_property
@@ -111,16 +135,17 @@ class LockGraph:
 
     def holders(self, wait: Wait) -> Iterator[tuple[Actor, LockMode]]:
         """Yield who holds a conflicting lock: the hard edges of a request."""
-        for actor, mode in self._held.get(wait.tag, ()):
-            if actor != wait.actor and conflicts(wait.mode, mode):
+        for _, (actor, mode) in self._holders[wait.tag].in_conflict(wait.mode):
+            if actor != wait.actor:
                 yield actor, mode
 
     def ahead(self, wait: Wait) -> Iterator[Wait]:
         """Yield the earlier conflicting requests of the queue: the soft edges of a request."""
-        for other in self.queues[wait.tag]:
-            if other is wait:
+        mine = self._places[id(wait)]
+        for place, other in self._queued[wait.tag].in_conflict(wait.mode):
+            if place >= mine:
                 return
-            if other.actor != wait.actor and conflicts(wait.mode, other.mode):
+            if other.actor != wait.actor:
                 yield other
 
     def blocker(self, wait: Wait) -> tuple[Actor, str] | None:
@@ -133,23 +158,29 @@ class LockGraph:
 
     def root(self, actor: Actor) -> Actor:
         """Follow the edges to an actor that waits for nobody; in a cycle, stop where it closes."""
-        seen: set[Actor] = set()
-        while actor not in seen:
-            seen.add(actor)
+        path: dict[Actor, None] = {}
+        while actor not in path:
+            if actor in self._roots:
+                actor = self._roots[actor]
+                break
+            path[actor] = None
             wait = self.waits.get(actor)
             blocker = self.blocker(wait) if wait else None
             if blocker is None:
-                return actor
+                break
             actor = blocker[0]
+        else:
+            return actor  # of a cycle the answer depends on where one came from
+        self._roots.update(dict.fromkeys(path, actor))
         return actor
 
     def roots(self, actor: Actor) -> tuple[Actor, ...]:
         """Return every actor at the end of some path of waiting, nearest first; none within a pure cycle."""
         found: list[Actor] = []
         seen: set[Actor] = {actor}
-        near = [actor]
+        near = deque([actor])
         while near:
-            here = near.pop(0)
+            here = near.popleft()
             wait = self.waits.get(here)
             if wait is None:
                 found.append(here)
@@ -166,27 +197,68 @@ class LockGraph:
         Whoever is freed is taken to finish and release in its turn: the actors all of whose
         paths of waiting lead through `gone` (its dominated set).
         """
-        out: set[Actor] = set(gone)
-        changed = True
-        while changed:
-            changed = False
-            for tag, queue in self.queues.items():
-                held = {mode for actor, mode in self._held.get(tag, ()) if actor not in out}
-                own = {actor for actor, _ in self._held.get(tag, ())}
-                ahead: set[LockMode] = set()
-                for wait in queue:
-                    if wait.actor in out:
-                        continue
-                    others = self._modes_of_others(tag, wait.actor, out) if wait.actor in own else held
-                    if _CONFLICTS[wait.mode].isdisjoint(others | ahead):
-                        out.add(wait.actor)
-                        changed = True
-                    else:
-                        ahead.add(wait.mode)
-        return frozenset(actor for actor in out.difference(gone) if actor in self.waits)
+        leaving = _Leaving(self._held, self.queues, self._mine, self._waiting_in)
+        for actor in gone:
+            leaving.leave(actor)
+        leaving.settle()
+        return frozenset(actor for actor in leaving.out.difference(gone) if actor in self.waits)
 
-    def _modes_of_others(self, tag: LockTag, actor: Actor, out: set[Actor]) -> set[LockMode]:
-        return {mode for holder, mode in self._held.get(tag, ()) if holder != actor and holder not in out}
+    @cached_property
+    def _mine(self) -> dict[Actor, list[tuple[LockTag, LockMode]]]:
+        """What each actor holds where somebody waits."""
+        found: dict[Actor, list[tuple[LockTag, LockMode]]] = {}
+        for tag, holders in self._held.items():
+            for actor, mode in holders:
+                found.setdefault(actor, []).append((tag, mode))
+        return found
+
+    @cached_property
+    def _waiting_in(self) -> dict[Actor, list[LockTag]]:
+        found: dict[Actor, list[LockTag]] = {}
+        for tag, queue in self.queues.items():
+            for wait in queue:
+                found.setdefault(wait.actor, []).append(tag)
+        return found
+
+
+class _Leaving:
+    """Lets actors go one after the other; a queue is looked at again only when something about it has changed."""
+
+    def __init__(
+        self,
+        held: dict[LockTag, list[tuple[Actor, LockMode]]],
+        queues: dict[LockTag, tuple[Wait, ...]],
+        mine: dict[Actor, list[tuple[LockTag, LockMode]]],
+        waiting_in: dict[Actor, list[LockTag]],
+    ) -> None:
+        self.out: set[Actor] = set()
+        self._queues, self._mine, self._waiting_in = queues, mine, waiting_in
+        self._left = {tag: Counter(mode for _, mode in holders) for tag, holders in held.items()}
+        self._changed: dict[LockTag, None] = dict.fromkeys(queues)
+
+    def leave(self, actor: Actor, here: LockTag | None = None) -> None:
+        """Let an actor go; `here` is the queue that is being looked at, and knows already."""
+        self.out.add(actor)
+        for tag, mode in self._mine.get(actor, ()):
+            self._left[tag][mode] -= 1
+            self._changed[tag] = None
+        self._changed.update((tag, None) for tag in self._waiting_in.get(actor, ()) if tag != here)
+
+    def settle(self) -> None:
+        """Let everybody go whom nobody that is left keeps waiting."""
+        while self._changed:
+            tag = next(iter(self._changed))
+            del self._changed[tag]
+            ahead: set[LockMode] = set()
+            for wait in self._queues[tag]:
+                if wait.actor in self.out:
+                    continue
+                own = Counter(mode for other, mode in self._mine.get(wait.actor, ()) if other == tag)
+                others = {mode for mode, count in self._left[tag].items() if count > own[mode]}
+                if _CONFLICTS[wait.mode].isdisjoint(others | ahead):
+                    self.leave(wait.actor, tag)
+                else:
+                    ahead.add(wait.mode)
 
 
 class WaitRow(Row, frozen=True, kw_only=True):
@@ -211,6 +283,7 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
     queries = {backend.pid: backend.query for backend in facts.backends}
     rows = []
     for tag, queue in graph.queues.items():
+        name = facts.relation_name(tag) if tag.relation else ServerText(tag.locktype)
         for wait in queue if facts.asked_for(tag) else ():
             blocker = graph.blocker(wait)
             if blocker is None:
@@ -224,7 +297,7 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                         chain((actor for actor, _ in graph.holders(wait)), (other.actor for other in graph.ahead(wait)))
                     ),
                     root_pid=root if isinstance(root, int) else None,
-                    relation=facts.relation_name(wait.tag) if wait.tag.relation else ServerText(wait.tag.locktype),
+                    relation=name,
                     mode=wait.mode,
                     waiting_s=wait.waited_s,
                     kind=blocker[1],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,3 +147,20 @@ def test_eight_hundred_waiters_are_no_work():
     started = time.process_time()
     assert len(wait_rows(facts)) == 800
     assert time.process_time() - started < 2.0, "it grows with the square of the waiters"
+
+
+def test_a_long_chain_of_waits_is_no_work():
+    import time
+
+    tags = [LockTag(locktype="relation", database=Oid(5), relation=Oid(100 + number)) for number in range(501)]
+    strongest = LockMode.ACCESS_EXCLUSIVE
+    held = [msgspec.structs.replace(lock(strongest, pid=number), tag=tags[number]) for number in range(500)]
+    wanted = [
+        msgspec.structs.replace(lock(strongest, pid=number + 1, waited_s=10.0), tag=tags[number])
+        for number in range(500)
+    ]
+    started = time.process_time()
+    graph = LockGraph(pg_locks(*held, *wanted))
+    assert len(graph.freed_by(0)) == 500
+    assert {graph.root(number) for number in range(500)} == {0}
+    assert time.process_time() - started < 0.5, "every queue is looked at again for everyone who leaves"
