@@ -219,13 +219,17 @@ def topic_lags(window: Window[KafkaLag]) -> tuple[TopicLag, ...]:
 def _gathered(rows: Sequence[PartitionRow]) -> list[list[PartitionRow]]:
     """Put the rows of one group and topic together, where any of them has something left to read."""
     number = _Numbers()
+    known = number.by_identity.get
     found: dict[tuple[int, int], list[PartitionRow]] = {}
     for row in rows:  # most lag first: what begins a new pair without lag has none anywhere
-        key = number.of(row.group), number.of(row.topic)
-        if key in found:
-            found[key].append(row)
+        group, topic = known(id(row.group)), known(id(row.topic))
+        if group is None or topic is None:
+            group, topic = number.of(row.group), number.of(row.topic)
+        of_pair = found.get((group, topic))
+        if of_pair is not None:
+            of_pair.append(row)
         elif row.lag_records:
-            found[key] = [row]
+            found[group, topic] = [row]
     return list(found.values())
 
 
@@ -236,13 +240,13 @@ class _Numbers:
     """
 
     def __init__(self) -> None:
-        self._by_identity: dict[int, int] = {}
+        self.by_identity: dict[int, int] = {}
         self._by_name: dict[ServerText | TopicPartition, int] = {}
 
     def of(self, name: ServerText | TopicPartition) -> int:
-        number = self._by_identity.get(id(name))
+        number = self.by_identity.get(id(name))
         if number is None:
-            number = self._by_identity[id(name)] = self._by_name.setdefault(name, len(self._by_name))
+            number = self.by_identity[id(name)] = self._by_name.setdefault(name, len(self._by_name))
         return number
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import msgspec
 
@@ -38,6 +39,7 @@ from diag.sources.kafka.topic_settings import topic_settings
 from diag.sources.kafka.transactions import open_transactions
 from diag.text import ServerText
 
+_GROUP, _ON, _TOPIC = attrgetter("group"), attrgetter("on"), attrgetter("on.topic")
 Ends = dict[TopicPartition, LogEnds]
 Dated = Mapping[Place, datetime]
 
@@ -139,11 +141,10 @@ def _topics(commits: Sequence[CommittedOffset]) -> set[ServerText]:
 def _places(commits: Sequence[CommittedOffset], ends: Ends) -> dict[int, Place]:
     """Return, by the number of the commit, where each group with something left to read would read next."""
     found: dict[int, Place] = {}
-    logs: dict[int, LogEnds | None] = {}  # by identity: a partition that many groups read is one object
+    distinct = dict(zip(map(id, map(_ON, commits)), map(_ON, commits), strict=True))  # many groups, the same objects
+    logs = {identity: ends.get(on) for identity, on in distinct.items()}
     for number, commit in enumerate(commits):
         on = commit.on
-        if id(on) not in logs:
-            logs[id(on)] = ends.get(on)
         log = logs[id(on)]
         if log is not None and commit.offset < log.log_end_offset > log.log_start_offset:
             found[number] = (on, max(commit.offset, log.log_start_offset))
@@ -155,7 +156,8 @@ def _skipped(
 ) -> frozenset[TopicPartition]:
     """Return the partitions with records on which a group with members has no commit, though it has on others."""
     joined = {id(group.group) for group in groups if group.members and group.protocol != "share"}
-    counted = Counter((id(one.group), id(one.on.topic)) for one in commits if id(one.group) in joined)
+    pairs = Counter(zip(map(id, map(_GROUP, commits)), map(id, map(_TOPIC, commits)), strict=True))
+    counted = {(group, topic): count for (group, topic), count in pairs.items() if group in joined}
     written: dict[ServerText, set[TopicPartition]] = {}
     for on, log in ends.items():
         if log.log_end_offset > log.log_start_offset:
