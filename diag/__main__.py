@@ -6,7 +6,7 @@ import sys
 
 from diag import __version__
 
-_COLLECT = (100_000, 20, 100)
+_COLLECT = (500_000, 20, 100)
 """A look makes a hundred thousand facts that all live to its end: to search them for cycles took a sixth of it."""
 
 

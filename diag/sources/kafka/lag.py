@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -135,14 +136,18 @@ def _taken_apart(answers: Answers, asked: Sequence[Mapping[int, Sequence[object]
 
 def _topics(commits: Sequence[CommittedOffset]) -> set[ServerText]:
     """Return the topics of the commits; the names of one look are shared objects, which makes that quick."""
-    return set({id(commit.on.topic): commit.on.topic for commit in commits}.values())
+    return set(_distinct(_TOPIC, commits).values())
+
+
+def _distinct(name: attrgetter[Any], commits: Sequence[CommittedOffset]) -> dict[int, Any]:
+    """Return what the commits have under a name, each object once, by its identity."""
+    return dict(zip(map(id, map(name, commits)), map(name, commits), strict=True))
 
 
 def _places(commits: Sequence[CommittedOffset], ends: Ends) -> dict[int, Place]:
     """Return, by the number of the commit, where each group with something left to read would read next."""
     found: dict[int, Place] = {}
-    distinct = dict(zip(map(id, map(_ON, commits)), map(_ON, commits), strict=True))  # many groups, the same objects
-    logs = {identity: ends.get(on) for identity, on in distinct.items()}
+    logs = {identity: ends.get(on) for identity, on in _distinct(_ON, commits).items()}  # of many groups the same
     for number, commit in enumerate(commits):
         on = commit.on
         log = logs[id(on)]
@@ -163,7 +168,7 @@ def _skipped(
         if log.log_end_offset > log.log_start_offset:
             written.setdefault(on.topic, set()).add(on)
     few: dict[tuple[int, int], set[TopicPartition]] = {}
-    topics = {id(one.on.topic): one.on.topic for one in commits}  # names are shared objects: see `Topics`
+    topics = _distinct(_TOPIC, commits)
     for (group, topic), count in counted.items():
         there = written.get(topics[topic], set())
         if count < len(there):
