@@ -22,8 +22,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 CHECKS = [file for file in (PACKAGE / "checks").glob("*/*.py") if not file.stem.startswith("_")]
 CORE = [file for room in ("checks", "findings", "analysis", "snapshots") for file in (PACKAGE / room).rglob("*.py")]
 ALLOWED_IN_CORE = {
-    "__future__", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "itertools", "math",
-    "msgspec", "re", "statistics", "string", "typing", "diag",
+    "__future__", "bisect", "collections", "dataclasses", "datetime", "enum", "functools", "heapq", "itertools", "math",
+    "msgspec", "operator", "re", "statistics", "string", "typing", "diag",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "time_ns", "process_time"}
 SLOW = ("kafka", "psycopg", "redis", "jinja2", "rich.markdown", "numpy", "requests", "yaml", "markdown_it")

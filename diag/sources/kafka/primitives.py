@@ -6,8 +6,11 @@ Source: Kafka protocol guide, "Protocol Primitive Types" (UNSIGNED_VARINT, COMPA
 from __future__ import annotations
 
 
-def varint(body: bytes, at: int) -> tuple[int, int]:
-    """Read an unsigned variable-length integer (at most 5 bytes); return it and where it ends."""
+_INT32 = 28  # the shift of the last byte that may carry 32 bits in 7s
+
+
+def varint(body: bytes, at: int, longest: int = _INT32) -> tuple[int, int]:
+    """Read an unsigned variable-length integer, whose last byte is shifted by `longest` at most; return where it ends."""
     value = shift = 0
     while True:
         byte = body[at]
@@ -16,7 +19,7 @@ def varint(body: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:  # noqa: PLR2004  the last byte has no continuation bit
             return value, at
         shift += 7
-        if shift > 28:  # noqa: PLR2004  32 bits in 7s
+        if shift > longest:
             message = "a variable-length integer is too long"
             raise IndexError(message)
 

@@ -14,12 +14,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from kafka import codec as codecs
 
+from diag.sources.kafka import primitives
+
 _HEADER: Final = struct.Struct(">qiiBIhiqqqhii")
 _BEHIND_LENGTH: Final = 12  # the length counts from behind itself: base offset (8) and length (4) come before it
 _FORMAT: Final = 2
 _CODEC, _LOG_APPEND_TIME, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20
 _MOST_BYTES: Final = 16 * 1024 * 1024  # of one batch, unpacked: a small one may claim to be a huge one
-_LAST_BYTE, _LONGEST = 0x80, 63
+_LONGEST: Final = 63  # a timestamp's difference has 64 bits
 
 Unpack: TypeAlias = Callable[[bytes], Any]
 _UNPACK: Final[dict[int, Unpack]] = {
@@ -108,18 +110,9 @@ def records(batch: Batch) -> Iterator[Record]:
 
 
 def varint(body: bytes, at: int) -> tuple[int, int]:
-    """Read a zigzag integer of variable length; return it and where it ends. Raises `IndexError` or `ValueError`."""
-    value = shift = 0
-    while True:
-        byte = body[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < _LAST_BYTE:
-            return (value >> 1) ^ -(value & 1), at
-        shift += 7
-        if shift > _LONGEST:
-            message = "an integer is too long"
-            raise ValueError(message)
+    """Read a zigzag integer of variable length; return it and where it ends. Raises `IndexError`."""
+    value, at = primitives.varint(body, at, _LONGEST)
+    return (value >> 1) ^ -(value & 1), at
 
 
 def _unknown(_body: bytes) -> bytes:
