@@ -5,12 +5,11 @@ Source: Kafka protocol guide, "Protocol Primitive Types" (UNSIGNED_VARINT, COMPA
 
 from __future__ import annotations
 
-
 _INT32 = 28  # the shift of the last byte that may carry 32 bits in 7s
 
 
 def varint(body: bytes, at: int, longest: int = _INT32) -> tuple[int, int]:
-    """Read an unsigned variable-length integer, whose last byte is shifted by `longest` at most; return where it ends."""
+    """Read an unsigned variable-length integer, its last byte shifted by `longest` at most; return it and its end."""
     value = shift = 0
     while True:
         byte = body[at]
