@@ -19,14 +19,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AServer = TypeVar("AServer", PostgresServer, RedisServer, KafkaServer, KafkaCluster)
-_FIXTURES = {"postgres": "postgres", "redis": "redis_server", "kafka": "kafka", "kafka_cluster": "kafka_cluster"}
+_FIXTURES = {
+    "postgres": "postgres",
+    "postgres_standby": "postgres_standby",
+    "redis": "redis_server",
+    "kafka": "kafka",
+    "kafka_cluster": "kafka_cluster",
+}
 _HOW_TO_GET_IT = "Run: make deps"
 
 
 class StartPostgres(Protocol):
     """Starts a PostgreSQL server that ends with the test."""
 
-    def __call__(self, *, settings: Mapping[str, str] | None = None) -> PostgresServer:
+    def __call__(self, *, settings: Mapping[str, str] | None = None, major: int = 0) -> PostgresServer:
         """See `services.start_postgres`."""
 
 
@@ -75,6 +81,12 @@ def postgres(lab_folder: Path) -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def postgres_standby(lab_folder: Path) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL standby, with a primary of its own."""
+    yield from _running(lambda: services.start_standby(lab_folder / "postgres_standby"))
+
+
+@pytest.fixture(scope="session")
 def redis_server(lab_folder: Path) -> Iterator[RedisServer]:
     """The session's Redis server."""
     yield from _running(lambda: services.start_redis(lab_folder / "redis"))
@@ -109,8 +121,8 @@ def private_postgres() -> Iterator[StartPostgres]:
     """Start PostgreSQL servers for one test; each takes about 0.2 s."""
     started = _Started()
 
-    def start(*, settings: Mapping[str, str] | None = None) -> PostgresServer:
-        return started.add(lambda: services.start_postgres(started.next_folder(), settings=settings))
+    def start(*, settings: Mapping[str, str] | None = None, major: int = 0) -> PostgresServer:
+        return started.add(lambda: services.start_postgres(started.next_folder(), settings=settings, major=major))
 
     yield start
     started.stop()

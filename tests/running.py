@@ -40,9 +40,10 @@ def diagnosed(*words: str) -> dict[str, Any]:
 def target(command: str, servers: Servers) -> tuple[str, ...]:
     """Return the flags that point a command at the lab; at Kafka's cluster where the servers have one."""
     match command:
-        case "pg-locks":
-            assert servers.postgres is not None
-            return ("--dsn", servers.postgres.dsn)
+        case "pg-locks" | "pg-long-tx" | "pg-cache-hit":
+            postgres = servers.postgres_standby or servers.postgres
+            assert postgres is not None
+            return ("--dsn", postgres.dsn)
         case "kafka-lag":
             kafka = servers.kafka_cluster or servers.kafka
             assert kafka is not None

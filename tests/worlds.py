@@ -71,14 +71,17 @@ def lock(
     )
 
 
-def backend(pid: int, *, state: str = "active", query: str = "SELECT ?", leader: int | None = None) -> Backend:
+def backend(
+    pid: int, *, state: str = "active", query: str = "SELECT ?", leader: int | None = None, **more: Any
+) -> Backend:
     return Backend(
         pid=Pid(pid),
         leader_pid=None if leader is None else Pid(leader),
         state=state,
         query=SqlText(query),
-        application_name=ServerText("payments-api"),
+        application_name=ServerText(more.pop("application", "payments-api")),
         backend_started_at=NOW - timedelta(minutes=14),
+        **more,
     )
 
 

@@ -203,6 +203,31 @@ class LockGraph:
         leaving.settle()
         return frozenset(actor for actor in leaving.out.difference(gone) if actor in self.waits)
 
+    def cycles(self) -> tuple[tuple[Actor, ...], ...]:
+        """Return the cycles of waiting: actors that would not go on whoever outside their cycle ended."""
+        leaving = _Leaving(self._held, self.queues, self._mine, self._waiting_in)
+        for holder in self._mine:
+            if holder not in self.waits:
+                leaving.leave(holder)
+        leaving.settle()
+        stuck = {waiter: wait for waiter, wait in self.waits.items() if waiter not in leaving.out}
+        found: list[tuple[Actor, ...]] = []
+        seen: set[Actor] = set()
+        for start in stuck:
+            path: list[Actor] = []
+            actor: Actor | None = start
+            while actor is not None and actor not in seen:
+                seen.add(actor)
+                path.append(actor)
+                in_the_way = chain((who for who, _ in self.holders(stuck[actor])), self._ahead_of(stuck[actor]))
+                actor = next((other for other in in_the_way if other in stuck), None)
+            if actor in path:
+                found.append(tuple(path[path.index(actor) :]))
+        return tuple(found)
+
+    def _ahead_of(self, wait: Wait) -> Iterator[Actor]:
+        return (other.actor for other in self.ahead(wait))
+
     @cached_property
     def _mine(self) -> dict[Actor, list[tuple[LockTag, LockMode]]]:
         """What each actor holds where somebody waits."""

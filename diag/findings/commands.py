@@ -41,6 +41,21 @@ def look_at_backend(pid: int) -> Command:
     )
 
 
+def look_at_prepared(gid: ServerText) -> Command:
+    """Show whose a prepared transaction is; a view over two catalogs, which is no use while one of them is locked."""
+    return SqlCommand("SELECT * FROM pg_prepared_xacts WHERE gid = {0};", (gid,))
+
+
+def vacuum_progress() -> Command:
+    """Show how far each running vacuum is."""
+    return SqlCommand("SELECT pid, relid, phase, heap_blks_scanned, heap_blks_total FROM pg_stat_progress_vacuum;")
+
+
+def commit_prepared(gid: ServerText) -> Command:
+    """Commit a prepared transaction; to be run in its own database by its owner."""
+    return SqlCommand("COMMIT PREPARED {0};", (gid,))
+
+
 def rollback_prepared(gid: ServerText) -> Command:
     """Roll back a prepared transaction; to be run in its own database by its owner."""
     return SqlCommand("ROLLBACK PREPARED {0};", (gid,))

@@ -6,6 +6,7 @@ Source: PostgreSQL manual, "initdb", "pg_hba.conf", "Error Reporting and Logging
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -15,18 +16,21 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from diag import places
 from diag.errors import DiagError
 from diag.lab import folders, launch, process
 from diag.lab.servers import MissingServer, PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _TEMPLATE_EDITION: Final = 1  # raise when what `_initdb` writes changes
 _SYSTEM_USER: Final = "postgres"  # who runs the server when this is root: PostgreSQL refuses root
 _INITDB_S: Final = 60.0
 _READY_S: Final = 30.0
+_EXTRA: Final = Path("/usr/local/lib/diag-postgresql")  # not in a home: the server's user must be able to enter it
 _STATUS_LINE: Final = 7  # of postmaster.pid, from 0; pg_ctl looks there too
 
 # The superuser needs no password, so that the lab is always reachable; everybody else
@@ -40,14 +44,17 @@ host   all          all       127.0.0.1/32  scram-sha-256
 """
 
 
-def start_postgres(folder: Path, *, settings: Mapping[str, str] | None = None) -> PostgresServer:
+def start_postgres(
+    folder: Path, *, settings: Mapping[str, str] | None = None, major: int = 0, files: Sequence[str] = ()
+) -> PostgresServer:
     """Start a server with its data below `folder`, which is made if need be and is removed by `services.stop`.
 
-    `settings` are parameters of postgresql.conf that prevail over the lab's. As root,
+    `settings` are parameters of postgresql.conf that prevail over the lab's, `files` are made empty
+    in the data folder, `major` is the version wanted (0: the newest of the distribution). As root,
     `folder` must be passable for the user `postgres` (see `folders.private_folder`).
     Raises MissingServer without PostgreSQL, DiagError when it does not start.
     """
-    programs = _programs()
+    programs = _programs(major)
     version = _version(programs)
     user = _SYSTEM_USER if os.geteuid() == 0 else None
     template = _template(programs, version, user)
@@ -55,6 +62,8 @@ def start_postgres(folder: Path, *, settings: Mapping[str, str] | None = None) -
     cluster, log = folder / "data", folder / "postgres.log"
     shutil.copytree(template, cluster)
     cluster.chmod(0o700)
+    for name in files:
+        (cluster / name).touch(0o600)
     _own(cluster, user)
     socket_folder = str(folder) if folders.fits_a_socket(folder / ".s.PGSQL.65535") else ""
     chosen = _settings(programs, socket_folder) | dict(settings or {})
@@ -92,19 +101,52 @@ def start_postgres(folder: Path, *, settings: Mapping[str, str] | None = None) -
     )
 
 
-def _programs() -> Path:
-    """Find the folder of the newest server's programs."""
-    versioned = sorted(
-        (path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")),
-        key=lambda path: int(path.parent.name) if path.parent.name.isdigit() else 0,
-    )
+def start_standby(folder: Path, *, major: int = 0) -> PostgresServer:
+    """Start a primary and a hot standby of it; what is returned is the standby.
+
+    Both begin as copies of one cluster at its last checkpoint, so no base backup is taken.
+    Raises as `start_postgres`.
+    """
+    with contextlib.ExitStack() as undo:
+        primary = start_postgres(folder / "primary", major=major)
+        undo.callback(process.stop, primary.pid, signal.SIGINT)
+        standby = start_postgres(
+            folder,
+            settings={"primary_conninfo": primary.dsn, "hot_standby": "on", "max_standby_streaming_delay": "-1"},
+            major=major,
+            files=("standby.signal",),
+        )
+        undo.pop_all()
+    return msgspec.structs.replace(standby, primary_dsn=primary.dsn, primary_pid=primary.pid)
+
+
+def majors() -> tuple[int, ...]:
+    """List the major versions there are on this machine, oldest first."""
+    return tuple(sorted(_installed()))
+
+
+def _programs(major: int) -> Path:
+    """Find the folder of the programs of one version, or of the distribution's newest."""
+    found = _installed()
     on_path = shutil.which("initdb")
-    found = [*([Path(on_path).resolve().parent] if on_path else []), *versioned]
-    for programs in reversed(found):
-        if os.access(programs / "postgres", os.X_OK):
-            return programs
-    msg = "PostgreSQL's server programs (initdb, postgres) are not installed."
+    if not major and on_path:
+        found[0] = Path(on_path).resolve().parent
+    wanted = major or max((one for one, programs in found.items() if _EXTRA not in programs.parents), default=0)
+    if wanted in found:
+        return found[wanted]
+    msg = f"PostgreSQL's server programs (initdb, postgres) {major or ''} are not installed."
     raise MissingServer(msg, hint="make deps")
+
+
+def _installed() -> dict[int, Path]:
+    """Find the folders of programs: the distribution's, and the other versions that `.ci/deps` fetched."""
+    found = {}
+    for folder in (_EXTRA, Path("/usr/lib/postgresql")):
+        for initdb in folder.glob("*/bin/initdb"):
+            version = initdb.parent.parent.name
+            if version.isdigit() and os.access(initdb.parent / "postgres", os.X_OK):
+                found[int(version)] = initdb.parent
+    return found
 
 
 def _version(programs: Path) -> str:

@@ -11,9 +11,9 @@ from msgspec import Struct
 from diag.errors import DiagError, ExitCode
 from diag.lab.process import Identity
 
-Kind = Literal["postgres", "redis", "kafka", "kafka_cluster"]
-KINDS: tuple[Kind, ...] = ("postgres", "redis", "kafka", "kafka_cluster")
-STARTED_UNASKED: tuple[Kind, ...] = ("postgres", "redis", "kafka")  # a cluster is for faults between nodes only
+Kind = Literal["postgres", "postgres_standby", "redis", "kafka", "kafka_cluster"]
+KINDS: tuple[Kind, ...] = ("postgres", "postgres_standby", "redis", "kafka", "kafka_cluster")
+STARTED_UNASKED: tuple[Kind, ...] = ("postgres", "redis", "kafka")  # the others are for faults between servers only
 
 
 class MissingServer(DiagError):
@@ -23,7 +23,10 @@ class MissingServer(DiagError):
 
 
 class PostgresServer(Struct, frozen=True, kw_only=True):
-    """A PostgreSQL server. `dsn` is for its superuser `postgres`, who needs no password on loopback."""
+    """A PostgreSQL server. `dsn` is for its superuser `postgres`, who needs no password on loopback.
+
+    A standby has the `dsn` and the pid of its primary, with which it was started and is stopped.
+    """
 
     kind: Literal["postgres"] = "postgres"
     pid: int
@@ -34,6 +37,8 @@ class PostgresServer(Struct, frozen=True, kw_only=True):
     version: str
     dsn: str
     socket_folder: str = ""
+    primary_dsn: str = ""
+    primary_pid: int = 0
 
 
 class RedisServer(Struct, frozen=True, kw_only=True):
@@ -95,6 +100,7 @@ class Servers(Struct, frozen=True, kw_only=True):
     """The servers of one lab; None where a kind was not asked for."""
 
     postgres: PostgresServer | None = None
+    postgres_standby: PostgresServer | None = None
     redis: RedisServer | None = None
     kafka: KafkaServer | None = None
     kafka_cluster: KafkaCluster | None = None

@@ -12,7 +12,7 @@ from diag.errors import UsageError
 from diag.lab import folders, process
 from diag.lab.kafka import start_kafka
 from diag.lab.kafka_cluster import kill_node, node_pids, pause_node, resume_node, start_kafka_cluster, start_node
-from diag.lab.postgres import start_postgres
+from diag.lab.postgres import start_postgres, start_standby
 from diag.lab.redis import start_redis
 from diag.lab.servers import (
     KINDS,
@@ -56,6 +56,7 @@ __all__ = [
     "start_node",
     "start_postgres",
     "start_redis",
+    "start_standby",
     "stop",
 ]
 
@@ -65,6 +66,8 @@ def start(kind: str, folder: Path) -> Server:
     match kind:
         case "postgres":
             return start_postgres(folder)
+        case "postgres_standby":
+            return start_standby(folder)
         case "redis":
             return start_redis(folder)
         case "kafka":
@@ -87,6 +90,8 @@ def stop(server: Server) -> None:
     Raises DiagError, and signals nobody, for a server that this process did not start.
     """
     process.stop(server.pid, stop_signal(server))
+    if isinstance(server, PostgresServer) and server.primary_pid:
+        process.stop(server.primary_pid, stop_signal(server))
     folders.remove(folder_of(server))
 
 

@@ -271,7 +271,7 @@ ACTIONS: Final[dict[str, tuple[str, ...]]] = {
 NARROWS: Final = ("group", "topic", "database", "table", "match")
 """The narrowing options of the diagnostic commands."""
 
-BLAST_UNITS: Final = ("sessions", "keys", "members", "partitions", "deployments")
+BLAST_UNITS: Final = ("sessions", "transactions", "slots", "keys", "members", "partitions", "deployments")
 """What an act can touch, in the nouns of the manuals."""
 
 PARAMETER_UNITS: Final = {"duration": "s", "share": "ratio", "bytes": "bytes", "count": ""}

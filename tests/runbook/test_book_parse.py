@@ -174,7 +174,12 @@ SPOILED = {
     "act: without why": ("why: frees the others\n", "", 52, "step 4: `why` is missing"),
     "act: without before": ("before: ", "expect: ", 52, "step 4: `before` is missing"),
     "act: without blast": (BLAST, "", 52, "step 4: `blast` is missing"),
-    "act: blast of what": ("{sessions: 1", "{things: 1", 58, "blast: exactly one of sessions, keys,"),
+    "act: blast of what": (
+        "{sessions: 1",
+        "{things: 1",
+        58,
+        "blast: exactly one of sessions, transactions, slots, keys,",
+    ),
     "act: blast without limit": (", limit: 1", "", 58, "step 4: blast: `limit` is missing"),
     "act: blast above limit": ("{sessions: 1", "{sessions: 2", 58, "`limit` is below the sessions it would touch"),
     "act: without verify": ("verify: {expect", "test: {expect", 52, "step 4: `verify` is missing"),

@@ -1,0 +1,79 @@
+"""Queues that end at the same actors are one trouble, however many objects they are on."""
+
+from collections.abc import Callable, Iterator
+
+from msgspec import Struct
+
+from diag.analysis.lock_graph import Actor, LockGraph, Wait
+from diag.findings import Evidence, Phrase, Quantity, say
+from diag.snapshots.postgres import Backend, LockTag, PgLocks
+
+NO_DEADLOCK = say("a deadlock: every chain of waiting ends at somebody who waits for nobody")
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """The queues that lead to the same roots. There are no roots in a cycle."""
+
+    roots: tuple[Actor, ...]
+    queues: tuple[tuple[Wait, ...], ...]
+
+    @property
+    def longest(self) -> Quantity:
+        """The longest wait of all."""
+        return Quantity(max(wait.waited_s or 0.0 for queue in self.queues for wait in queue), "s")
+
+    @property
+    def waiting(self) -> Quantity:
+        """How many backends wait."""
+        return Quantity(len({wait.actor for queue in self.queues for wait in queue}), "backends")
+
+    @property
+    def main(self) -> tuple[Wait, ...]:
+        """The longest queue."""
+        return max(self.queues, key=len)
+
+
+def troubles(locks: PgLocks, graph: LockGraph, wanted: Callable[[LockTag], bool]) -> Iterator[Trouble]:
+    """Yield the troubles of the wanted queues that the person asked about."""
+    found: dict[tuple[Actor, ...], list[tuple[Wait, ...]]] = {}
+    for tag, queue in graph.queues.items():
+        if wanted(tag) and locks.asked_for(tag):
+            found.setdefault(graph.roots(queue[0].actor), []).append(queue)
+    for roots, queues in found.items():
+        yield Trouble(roots=roots, queues=tuple(queues))
+
+
+def more(count: int, what: str) -> Phrase:
+    """Say how many there are beside the one that is named."""
+    return say(" and {more} {what}", more=count - 1, what=what) if count > 1 else say("")
+
+
+def seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
+    """Yield what pg_stat_activity shows of a backend: statement, state, age of its transaction, client."""
+    backend = locks.backend(actor) if isinstance(actor, int) else None
+    if backend is None:
+        return
+    yield Evidence(name=f"{role}: statement", value=backend.query, source="pg_stat_activity")
+    if backend.state:
+        yield Evidence(name=f"{role}: state", value=backend.state, source="pg_stat_activity")
+    if backend.transaction_started_at:
+        open_s = (locks.observed_at - backend.transaction_started_at).total_seconds()
+        yield Evidence(name=f"{role}: transaction open for", value=Quantity(open_s, "s"), source="pg_stat_activity")
+    yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity")
+
+
+def behind_one_backend(graph: LockGraph) -> dict[int, list[Wait]]:
+    """Return, for each backend, the waits of those whom nobody but it keeps waiting in the end."""
+    found: dict[int, list[Wait]] = {}
+    for wait in graph.waits.values():
+        roots = graph.roots(wait.actor)
+        if len(roots) == 1 and isinstance(roots[0], int):
+            found.setdefault(roots[0], []).append(wait)
+    return found
+
+
+def silent_before_s(locks: PgLocks, holder: Backend, wait: Wait) -> float:
+    """Return how long the holder had been silent when the other asked; -1 when it was not, or is not known."""
+    if holder.state_changed_at is None or wait.waited_s is None:
+        return -1.0
+    return (locks.observed_at - holder.state_changed_at).total_seconds() - wait.waited_s
