@@ -22,14 +22,18 @@ from diag.snapshots.kafka import (
 )
 from diag.snapshots.postgres import (
     Backend,
+    ConnectionSettings,
+    Database,
     Lock,
     LockMode,
     LockTag,
     Oid,
     PgLocks,
+    PgTransactions,
     Pid,
     PreparedTransaction,
     Relation,
+    ReplicationSlot,
     Xid,
 )
 from diag.snapshots.redis import KeyFamily, RedisExpiry
@@ -183,3 +187,49 @@ def kafka_lag(
 Judge = Callable[..., tuple[list[Finding], CheckOutcome]]
 
 __all__ = ["NOW", "Window"]
+
+
+def pg_transactions(
+    *backends: Backend, gaps: tuple[Gap, ...] = (), after_s: float = 0.0, **more: Any
+) -> PgTransactions:
+    """A server of 100 connections; backends are clients of the connected database unless they say otherwise."""
+    return PgTransactions(
+        target=Target(kind="postgres", address="db-1:5432/shop", version=ServerText("17.4"), local=True),
+        observed_at=NOW + timedelta(seconds=after_s),
+        took_s=0.004,
+        gaps=gaps,
+        database=Oid(5),
+        standby=False,
+        backends=backends,
+        settings=ConnectionSettings(max_connections=100, reserved_connections=3, autovacuum_freeze_max_age=200_000_000),
+        databases=more.pop("databases", (database(),)),
+        **more,
+    )
+
+
+def client(pid: int, *, open_s: float | None = None, silent_s: float = 0.0, **more: Any) -> Backend:
+    """A client's backend; with `open_s` its transaction has been open for so long."""
+    return backend(
+        pid,
+        backend_type=more.pop("backend_type", "client backend"),
+        database=more.pop("database", Oid(5)),
+        transaction_started_at=None if open_s is None else NOW - timedelta(seconds=open_s),
+        state_changed_at=NOW - timedelta(seconds=silent_s),
+        **more,
+    )
+
+
+def database(
+    name: str = "shop", *, oid: int = 5, age: int = 1_000, multixact_age: int = 0, deadlocks: int = 0
+) -> Database:
+    return Database(
+        oid=Oid(oid),
+        name=ServerText(name),
+        frozen_xid_age_transactions=age,
+        multixact_age=multixact_age,
+        deadlocks=deadlocks,
+    )
+
+
+def slot(name: str, *, active: bool = False, **more: Any) -> ReplicationSlot:
+    return ReplicationSlot(slot=ServerText(name), slot_type=more.pop("slot_type", "physical"), active=active, **more)

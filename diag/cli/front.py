@@ -18,6 +18,7 @@ DIAGNOSTICS: Final = {
         "which consumer groups are behind, by records and seconds, and why", ("kafka",), ("group", "topic", "history")
     ),
     "pg-locks": Diagnostic("who blocks whom, who heads the queue, what frees whom", ("postgres",), ("table",)),
+    "pg-long-tx": Diagnostic("which transactions stay open, and what holds vacuum back", ("postgres",), ()),
     "cache-stampede": Diagnostic("which keys will expire together, before they do", ("redis",), ("match",)),
 }
 

@@ -59,3 +59,23 @@ def commit_prepared(gid: ServerText) -> Command:
 def rollback_prepared(gid: ServerText) -> Command:
     """Roll back a prepared transaction; to be run in its own database by its owner."""
     return SqlCommand("ROLLBACK PREPARED {0};", (gid,))
+
+
+def replication_slots() -> Command:
+    """Show every replication slot."""
+    return SqlCommand(
+        "SELECT slot_name, slot_type, active, xmin, catalog_xmin, restart_lsn, wal_status FROM pg_replication_slots;"
+    )
+
+
+def drop_replication_slot(slot: ServerText) -> Command:
+    """Drop a slot; the server refuses while somebody uses it."""
+    return SqlCommand("SELECT pg_drop_replication_slot({0});", (slot,))
+
+
+def oldest_tables() -> Command:
+    """Show the tables of the connected database that hold its age, oldest first; takes no lock on them."""
+    return SqlCommand(
+        "SELECT oid::regclass, age(relfrozenxid), mxid_age(relminmxid) FROM pg_class"
+        " WHERE relkind IN ('r', 'm', 't') ORDER BY age(relfrozenxid) DESC LIMIT 10;"
+    )

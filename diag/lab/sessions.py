@@ -74,13 +74,16 @@ class Sessions:
             raise DiagError(otherwise)
 
     def end(self) -> None:
-        """Let everybody go."""
+        """Let everybody go; return when the server has closed their sessions, too."""
+        pids = [session.info.backend_pid for session in self._holders] + [waiter.pid for waiter in self._waiters]
         for session in self._holders:
             with contextlib.suppress(psycopg.Error):  # whoever practises may have ended it
                 session.execute("ROLLBACK")
             session.close()
         for waiter in self._waiters:
             waiter.end()
+        gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY(%s)"
+        wait_until(lambda: self.watcher.execute(gone, (pids,)).fetchall()[0][0] == 0, _SETTLED_S)
         self.watcher.close()
 
 
@@ -89,6 +92,7 @@ class _Waiter:
 
     def __init__(self, dsn: str, application: str, statement: str, before: tuple[str, ...]) -> None:
         self._session = psycopg.connect(dsn, application_name=application, autocommit=True)
+        self.pid = self._session.info.backend_pid
         for each in before:
             self._session.execute(each.encode())
         self._thread = threading.Thread(target=self._run, args=(statement,), daemon=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
@@ -60,7 +61,11 @@ class Lock(Struct, frozen=True, kw_only=True):
 
 
 class Backend(Struct, frozen=True, kw_only=True):
-    """One row of pg_stat_get_activity. None: not set, or hidden from this role."""
+    """One row of pg_stat_get_activity. None: not set, or hidden from this role.
+
+    The ages count transactions since the one this backend has been given (xid), and since the
+    oldest one its snapshot may still see (xmin); they are taken for `PgTransactions` only.
+    """
 
     pid: Pid
     leader_pid: Pid | None = None
@@ -75,6 +80,8 @@ class Backend(Struct, frozen=True, kw_only=True):
     backend_started_at: datetime | None = None
     transaction_started_at: datetime | None = None
     state_changed_at: datetime | None = None
+    xid_age_transactions: int | None = None
+    xmin_age_transactions: int | None = None
 
 
 class PreparedTransaction(Struct, frozen=True, kw_only=True):
@@ -85,6 +92,7 @@ class PreparedTransaction(Struct, frozen=True, kw_only=True):
     prepared_at: datetime
     owner: ServerText
     database: ServerText
+    age_transactions: int | None = None
 
 
 class Relation(Struct, frozen=True, kw_only=True):
@@ -125,3 +133,62 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
     def backend(self, pid: int) -> Backend | None:
         """Return the backend with this pid, or None when it was gone or never seen."""
         return next((backend for backend in self.backends if backend.pid == pid), None)
+
+
+class ReplicationSlot(Struct, frozen=True, kw_only=True):
+    """One row of pg_get_replication_slots. `database` is None for a physical slot.
+
+    `retained_bytes` is the WAL kept for it, `inactive_since` is known from PostgreSQL 17.
+    """
+
+    slot: ServerText
+    slot_type: str
+    active: bool
+    database: Oid | None = None
+    xmin_age_transactions: int | None = None
+    catalog_xmin_age_transactions: int | None = None
+    retained_bytes: int | None = None
+    wal_status: str | None = None
+    inactive_since: datetime | None = None
+
+
+class Database(Struct, frozen=True, kw_only=True):
+    """One row of pg_database, with its count of deadlocks since its statistics were reset."""
+
+    oid: Oid
+    name: ServerText
+    frozen_xid_age_transactions: int
+    multixact_age: int
+    deadlocks: int
+
+
+class ConnectionSettings(Struct, frozen=True, kw_only=True):
+    """What the server allows; `reserved_connections` counts those for superusers and, from 16, for one role."""
+
+    max_connections: int
+    reserved_connections: int
+    autovacuum_freeze_max_age: int
+
+
+class PgTransactions(Snapshot, frozen=True, kw_only=True):
+    """Every backend with its transaction, and whatever else holds the xmin horizon or a connection.
+
+    `locks_held` counts granted locks by pid. `standby` says that the server is in recovery.
+    """
+
+    database: Oid
+    standby: bool
+    backends: tuple[Backend, ...]
+    settings: ConnectionSettings
+    locks_held: Mapping[Pid, int] = {}
+    prepared: tuple[PreparedTransaction, ...] = ()
+    slots: tuple[ReplicationSlot, ...] = ()
+    databases: tuple[Database, ...] = ()
+
+    def database_name(self, oid: int | None) -> ServerText:
+        """Return the name of a database, or its oid when the name is not known."""
+        return next((known.name for known in self.databases if known.oid == oid), ServerText(f"database {oid}"))
+
+    def since_s(self, moment: datetime | None) -> float | None:
+        """Return the seconds from a moment to this reading; None when there is none."""
+        return None if moment is None else (self.observed_at - moment).total_seconds()

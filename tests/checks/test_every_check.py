@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka_worlds import frame, history, members, place
-from worlds import backend, consumer_group, family, judged, kafka_lag, lock, pg_locks, redis_expiry
+from worlds import (
+    backend,
+    client,
+    consumer_group,
+    database,
+    family,
+    judged,
+    kafka_lag,
+    lock,
+    pg_locks,
+    pg_transactions,
+    redis_expiry,
+    slot,
+)
 
 from diag import catalog
 from diag.diagnosis import explained
@@ -24,7 +37,7 @@ from diag.snapshots.kafka import (
     ProducerId,
     TopicSettings,
 )
-from diag.snapshots.postgres import LockMode, LockTag, Oid, PgLocks, Xid
+from diag.snapshots.postgres import LockMode, LockTag, Oid, PgLocks, PgTransactions, Xid
 from diag.snapshots.redis import RedisExpiry
 from diag.text import ServerText
 
@@ -111,7 +124,54 @@ FAMILIES = st.lists(
 )
 REDIS = st.tuples(FAMILIES, st.integers(0, 10**9)).map(lambda drawn: redis_expiry(*drawn[0], total_keys=drawn[1]))
 PG = PG_LOCKS.map(lambda world: [world])
-WORLDS = {PgLocks: PG, KafkaLag: KAFKA, KafkaHistory: KAFKA, RedisExpiry: REDIS.map(lambda world: [world])}
+AGES = st.none() | st.integers(0, 2**31)
+CLIENTS = st.builds(
+    lambda pid, open_s, silent_s, state, xmin, xid: client(
+        pid,
+        open_s=open_s,
+        silent_s=silent_s,
+        state=state,
+        xmin_age_transactions=xmin,
+        xid_age_transactions=xid,
+    ),
+    st.integers(1, 200),
+    st.none() | SPAN_S,
+    SPAN_S,
+    st.sampled_from(["active", "idle", "idle in transaction", "idle in transaction (aborted)", None]),
+    AGES,
+    AGES,
+)
+SLOTS = st.builds(
+    lambda name, active, retained, xmin: slot(name, active=active, retained_bytes=retained, xmin_age_transactions=xmin),
+    NAMES,
+    st.booleans(),
+    st.none() | st.integers(-(2**40), 2**62),
+    AGES,
+)
+DATABASES = st.builds(
+    lambda name, oid, age, deadlocks: database(name, oid=oid, age=age, deadlocks=deadlocks),
+    NAMES,
+    st.integers(1, 3),
+    st.integers(-5, 2**31),
+    st.integers(0, 10**12),
+)
+TRANSACTIONS = st.lists(
+    st.builds(
+        lambda clients, slots, databases: pg_transactions(*clients, slots=tuple(slots), databases=tuple(databases)),
+        st.lists(CLIENTS, max_size=5),
+        st.lists(SLOTS, max_size=3),
+        st.lists(DATABASES, max_size=3),
+    ),
+    min_size=1,
+    max_size=3,
+)
+WORLDS = {
+    PgLocks: PG,
+    PgTransactions: TRANSACTIONS,
+    KafkaLag: KAFKA,
+    KafkaHistory: KAFKA,
+    RedisExpiry: REDIS.map(lambda world: [world]),
+}
 RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 

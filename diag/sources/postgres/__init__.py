@@ -1,10 +1,15 @@
 """PostgreSQL: one connection, read-only transactions, constant SQL from files."""
 
+from diag.sources.postgres import transactions
 from diag.sources.postgres.connection import connect
 from diag.sources.postgres.locks import pg_locks
 from diag.sources.postgres.queries import newest
+from diag.sources.postgres.transactions import pg_transactions
 
-ASKS = {"PgLocks": tuple(newest(name) for name in ("server", "locks", "backends", "prepared", "relations"))}
+ASKS = {
+    "PgLocks": tuple(newest(name) for name in ("server", "locks", "backends", "prepared", "relations")),
+    "PgTransactions": tuple(newest(name) for name in (*transactions.NAMES, "databases")),
+}
 """What is sent to take each fact, in the form for the newest servers."""
 
-__all__ = ["ASKS", "connect", "pg_locks"]
+__all__ = ["ASKS", "connect", "pg_locks", "pg_transactions"]

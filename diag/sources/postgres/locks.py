@@ -12,13 +12,13 @@ from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
 from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
+from diag.sources.postgres.rows import gap, hidden_backends, prepared_row, shown
 from diag.text import ServerText
 
 _WAITSTART_SINCE = 14
 _TAG = (
     "locktype", "database", "relation", "page", "tuple_", "virtualxid", "transactionid", "classid", "objid", "objsubid",
 )  # fmt: skip
-_HIDDEN = "<insufficient privilege>"
 
 
 def pg_locks(session: Session, scope: Scope) -> PgLocks:
@@ -33,11 +33,8 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
         undated = any(not lock.granted and lock.waited_s is None for lock in known)
         why = "pg_locks.waitstart exists from 14; a statement's start, its stand-in, needs pg_monitor"
         fix = "GRANT pg_monitor TO the role diag connects as"
-        gaps.append(_gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
-    hidden = sum(row["query"] == _HIDDEN for row in backends)
-    if hidden:
-        what, fix = f"statement and state of {hidden} backends", "GRANT pg_monitor TO the role diag connects as"
-        gaps.append(_gap("backends", what, "hidden from this role", fix))
+        gaps.append(gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
+    gaps += hidden_backends(backends)
     return PgLocks(
         target=session.target,
         observed_at=msgspec.convert(server[0]["observed_at"], datetime),
@@ -45,11 +42,8 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
         gaps=tuple(gaps),
         database=server[0]["database"] or Oid(0),
         locks=known,
-        backends=typed([_shown(row) for row in backends], Backend),
-        prepared=typed(
-            [{**row, "owner": str(row["owner"]), "database": str(row["database"])} for row in prepared],
-            PreparedTransaction,
-        ),
+        backends=typed([shown(row) for row in backends], Backend),
+        prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
         relations=relations,
         narrowed_to=narrowed_to,
     )
@@ -58,12 +52,6 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
 def _nested(row: dict[str, object]) -> dict[str, object]:
     tag = {name: row[name] for name in _TAG}
     return {**row, "tag": tag}
-
-
-def _shown(row: dict[str, object]) -> dict[str, object]:
-    """Treat what the server hides, and NULL, as not known."""
-    text = {name: row[name] or "" for name in ("query", "application_name")}
-    return {**row, **text, "query": "" if row["query"] == _HIDDEN else text["query"]}
 
 
 def _relations(
@@ -80,14 +68,10 @@ def _relations(
         if session.probe.deadline.passed:
             raise
         fact = "locks" if scope.table else "relations"
-        return (), (Oid(0),) if scope.table else (), [_gap(fact, "names of relations", error.message, error.fix)]
+        return (), (Oid(0),) if scope.table else (), [gap(fact, "names of relations", error.message, error.fix)]
     relations = tuple(Relation(oid=Oid(row["oid"]), name=ServerText(row["name"])) for row in rows)
     narrowed_to = tuple(Oid(row["oid"]) for row in rows if row["asked_for"])
     if scope.table and not narrowed_to:
         why = "there is no relation of that name in this database"
-        return relations, (Oid(0),), [_gap("locks", f"table {scope.table}", why, "check the name, or drop --table")]
+        return relations, (Oid(0),), [gap("locks", f"table {scope.table}", why, "check the name, or drop --table")]
     return relations, narrowed_to, []
-
-
-def _gap(fact: str, what: str, why: str, fix: str) -> Gap:
-    return Gap(source="postgres", fact=fact, what=ServerText(what), why=ServerText(why), fix=ServerText(fix))

@@ -1,0 +1,59 @@
+"""Take `PgTransactions`: backends, prepared transactions, slots and limits in one round trip, then the databases."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+
+import msgspec
+
+from diag.errors import SourceError
+from diag.snapshots.base import Gap, Scope
+from diag.snapshots.postgres import (
+    Backend,
+    ConnectionSettings,
+    Database,
+    Oid,
+    PgTransactions,
+    PreparedTransaction,
+    ReplicationSlot,
+)
+from diag.sources.postgres.connection import Session, ask, typed
+from diag.sources.postgres.queries import query
+from diag.sources.postgres.rows import gap, hidden_backends, prepared_row, shown
+
+NAMES = ("server", "transactions", "locks_held", "prepared", "slots", "limits")
+
+
+def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
+    """Read who has a transaction open, and for how long. Raises a `SourceError` when even that is not possible."""
+    del scope
+    started = time.monotonic()
+    asked: list[tuple[str, dict[str, object]]] = [(query(name, session.server_major), {}) for name in NAMES]
+    server, backends, locks_held, prepared, slots, limits = ask(session, asked)
+    databases, gaps = _databases(session)
+    return PgTransactions(
+        target=session.target,
+        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
+        took_s=time.monotonic() - started,
+        gaps=(*gaps, *hidden_backends(backends)),
+        database=server[0]["database"] or Oid(0),
+        standby=bool(limits[0].pop("standby")),
+        backends=typed([shown(row) for row in backends], Backend),
+        settings=typed(limits, ConnectionSettings)[0],
+        locks_held={row["pid"]: row["locks"] for row in locks_held},
+        prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
+        slots=typed(slots, ReplicationSlot),
+        databases=databases,
+    )
+
+
+def _databases(session: Session) -> tuple[tuple[Database, ...], list[Gap]]:
+    """Return the databases, or why they cannot be read: somebody may hold a lock on pg_database."""
+    try:
+        (rows,) = ask(session, [(query("databases", session.server_major), {})])
+    except SourceError as error:
+        if session.probe.deadline.passed:
+            raise
+        return (), [gap("databases", "names, ages and deadlocks of the databases", error.message, error.fix)]
+    return typed(rows, Database), []
