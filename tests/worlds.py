@@ -22,17 +22,20 @@ from diag.snapshots.kafka import (
 )
 from diag.snapshots.postgres import (
     Backend,
+    CacheCounters,
     ConnectionSettings,
     Database,
     Lock,
     LockMode,
     LockTag,
     Oid,
+    PgCache,
     PgLocks,
     PgTransactions,
     Pid,
     PreparedTransaction,
     Relation,
+    RelationCounters,
     ReplicationSlot,
     Xid,
 )
@@ -233,3 +236,29 @@ def database(
 
 def slot(name: str, *, active: bool = False, **more: Any) -> ReplicationSlot:
     return ReplicationSlot(slot=ServerText(name), slot_type=more.pop("slot_type", "physical"), active=active, **more)
+
+
+def pg_cache(
+    hits: int = 0, reads: int = 0, *, after_s: float = 0.0, gaps: tuple[Gap, ...] = (), **more: Any
+) -> PgCache:
+    """One reading of a server that has been up for a month with 128 MB of shared buffers."""
+    return PgCache(
+        target=Target(kind="postgres", address="db-1:5432/shop", version=ServerText("17.4"), local=True),
+        observed_at=NOW + timedelta(seconds=after_s),
+        took_s=0.004,
+        gaps=gaps,
+        database=Oid(5),
+        database_name=ServerText("shop"),
+        counters=CacheCounters(hits=hits, reads=reads, read_time_s=more.pop("read_time_s", 0.0)),
+        uptime_s=more.pop("uptime_s", 2_592_000.0),
+        shared_buffers=16_384,
+        track_io_timing=more.pop("track_io_timing", False),
+        **more,
+    )
+
+
+def read(name: str, oid: int, *, hits: int = 0, reads: int = 0, scans: int = 0, **more: Any) -> RelationCounters:
+    """A table, or with `table` an index, and what was asked of it."""
+    return RelationCounters(
+        oid=Oid(oid), name=ServerText(name), counters=CacheCounters(hits=hits, reads=reads), scans=scans, **more
+    )

@@ -19,6 +19,7 @@ DIAGNOSTICS: Final = {
     ),
     "pg-locks": Diagnostic("who blocks whom, who heads the queue, what frees whom", ("postgres",), ("table",)),
     "pg-long-tx": Diagnostic("which transactions stay open, and what holds vacuum back", ("postgres",), ()),
+    "pg-cache-hit": Diagnostic("does the buffer cache miss, where, and does it matter", ("postgres",), ()),
     "cache-stampede": Diagnostic("which keys will expire together, before they do", ("redis",), ("match",)),
 }
 

@@ -192,3 +192,45 @@ class PgTransactions(Snapshot, frozen=True, kw_only=True):
     def since_s(self, moment: datetime | None) -> float | None:
         """Return the seconds from a moment to this reading; None when there is none."""
         return None if moment is None else (self.observed_at - moment).total_seconds()
+
+
+class CacheCounters(Struct, frozen=True, kw_only=True):
+    """Blocks that were asked for since the statistics were reset: found in shared buffers, or read.
+
+    `read_time_s` is the time spent in those reads, 0 while track_io_timing is off.
+    """
+
+    hits: int
+    reads: int
+    read_time_s: float = 0.0
+
+
+class RelationCounters(Struct, frozen=True, kw_only=True):
+    """What was asked of one table or index; `table` is the table of an index, `valid` says whether it is used.
+
+    `scans` counts sequential scans of a table, and scans of an index.
+    """
+
+    oid: Oid
+    name: ServerText
+    counters: CacheCounters
+    scans: int
+    table: Oid | None = None
+    valid: bool = True
+
+
+class PgCache(Snapshot, frozen=True, kw_only=True):
+    """The buffer cache's counters of the connected database, by relation and by context (from 16).
+
+    `relations` has those with the most blocks asked for, at most 2 000. `contexts` maps
+    `normal`, `bulkread`, `bulkwrite` and `vacuum` to counters of the whole server.
+    """
+
+    database: Oid
+    database_name: ServerText
+    counters: CacheCounters
+    uptime_s: float
+    shared_buffers: int
+    track_io_timing: bool
+    relations: tuple[RelationCounters, ...] = ()
+    contexts: Mapping[str, CacheCounters] = {}

@@ -16,8 +16,10 @@ from worlds import (
     judged,
     kafka_lag,
     lock,
+    pg_cache,
     pg_locks,
     pg_transactions,
+    read,
     redis_expiry,
     slot,
 )
@@ -37,7 +39,7 @@ from diag.snapshots.kafka import (
     ProducerId,
     TopicSettings,
 )
-from diag.snapshots.postgres import LockMode, LockTag, Oid, PgLocks, PgTransactions, Xid
+from diag.snapshots.postgres import LockMode, LockTag, Oid, PgCache, PgLocks, PgTransactions, Xid
 from diag.snapshots.redis import RedisExpiry
 from diag.text import ServerText
 
@@ -124,6 +126,20 @@ FAMILIES = st.lists(
 )
 REDIS = st.tuples(FAMILIES, st.integers(0, 10**9)).map(lambda drawn: redis_expiry(*drawn[0], total_keys=drawn[1]))
 PG = PG_LOCKS.map(lambda world: [world])
+COUNTS = st.integers(0, 10**12)
+CACHES = st.lists(
+    st.builds(
+        lambda hits, reads, table, index: pg_cache(
+            hits, reads, relations=(read("t", 1, reads=table, scans=table), read("i", 2, reads=index, table=Oid(1)))
+        ),
+        COUNTS,
+        COUNTS,
+        COUNTS,
+        COUNTS,
+    ),
+    min_size=1,
+    max_size=3,
+)
 AGES = st.none() | st.integers(0, 2**31)
 CLIENTS = st.builds(
     lambda pid, open_s, silent_s, state, xmin, xid: client(
@@ -168,6 +184,7 @@ TRANSACTIONS = st.lists(
 WORLDS = {
     PgLocks: PG,
     PgTransactions: TRANSACTIONS,
+    PgCache: CACHES,
     KafkaLag: KAFKA,
     KafkaHistory: KAFKA,
     RedisExpiry: REDIS.map(lambda world: [world]),

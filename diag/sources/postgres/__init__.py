@@ -1,6 +1,7 @@
 """PostgreSQL: one connection, read-only transactions, constant SQL from files."""
 
-from diag.sources.postgres import transactions
+from diag.sources.postgres import cache, transactions
+from diag.sources.postgres.cache import pg_cache
 from diag.sources.postgres.connection import connect
 from diag.sources.postgres.locks import pg_locks
 from diag.sources.postgres.queries import newest
@@ -8,8 +9,9 @@ from diag.sources.postgres.transactions import pg_transactions
 
 ASKS = {
     "PgLocks": tuple(newest(name) for name in ("server", "locks", "backends", "prepared", "relations")),
+    "PgCache": tuple(newest(name) for name in (*cache.NAMES, "relations_read")),
     "PgTransactions": tuple(newest(name) for name in (*transactions.NAMES, "databases")),
 }
 """What is sent to take each fact, in the form for the newest servers."""
 
-__all__ = ["ASKS", "connect", "pg_locks", "pg_transactions"]
+__all__ = ["ASKS", "connect", "pg_cache", "pg_locks", "pg_transactions"]

@@ -1,0 +1,60 @@
+"""Take `PgCache`: the counters of the buffer cache in one round trip, then those of the relations."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from diag.errors import SourceError
+from diag.snapshots.base import Gap, Scope
+from diag.snapshots.postgres import CacheCounters, PgCache, RelationCounters
+from diag.sources.postgres.connection import Session, ask, typed
+from diag.sources.postgres.queries import query
+from diag.sources.postgres.rows import gap
+from diag.text import ServerText
+
+_CONTEXTS_SINCE = 16
+NAMES = ("server", "cache", "io")
+
+
+def pg_cache(session: Session, scope: Scope) -> PgCache:
+    """Read what was found in shared buffers and what was read. Raises a `SourceError` when even that fails."""
+    del scope
+    started = time.monotonic()
+    names = NAMES if session.server_major >= _CONTEXTS_SINCE else NAMES[:2]
+    asked: list[tuple[str, dict[str, Any]]] = [(query(name, session.server_major), {}) for name in names]
+    server, (cache,), *contexts = ask(session, asked)
+    relations, gaps = _relations(session)
+    return PgCache(
+        target=session.target,
+        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
+        took_s=time.monotonic() - started,
+        gaps=tuple(gaps),
+        database=server[0]["database"],
+        database_name=ServerText(cache["database_name"]),
+        counters=_counters(cache),
+        uptime_s=cache["uptime_s"],
+        shared_buffers=cache["shared_buffers"],
+        track_io_timing=cache["track_io_timing"],
+        relations=relations,
+        contexts={row["context"]: _counters(row) for row in (contexts[0] if contexts else ())},
+    )
+
+
+def _counters(row: dict[str, Any]) -> CacheCounters:
+    return CacheCounters(hits=row["hits"], reads=row["reads"], read_time_s=float(row.get("read_time_s") or 0.0))
+
+
+def _relations(session: Session) -> tuple[tuple[RelationCounters, ...], list[Gap]]:
+    """Return the relations that were read, or why they cannot be known: somebody may hold a lock on pg_class."""
+    try:
+        (rows,) = ask(session, [(query("relations_read", session.server_major), {})])
+    except SourceError as error:
+        if session.probe.deadline.passed:
+            raise
+        return (), [gap("relations", "tables and indexes", error.message, error.fix)]
+    nested = [{**row, "counters": {"hits": row["hits"], "reads": row["reads"]}} for row in rows]
+    return typed(nested, RelationCounters), []
