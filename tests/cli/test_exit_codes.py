@@ -168,7 +168,7 @@ def test_a_mistake_is_unknown_to_a_monitor(diag):
 
 
 def test_the_last_check_cannot_be_skipped_into_silence(diag):
-    code, _, err = diag("pg-locks", "--skip", "lock-queue", "--dsn", "host=127.0.0.1 port=1")
+    code, _, err = diag("cache-stampede", "--skip", "expiry-cliff", "--redis-url", "redis://127.0.0.1:1")
     assert code == 64, "no check ran: that is not health"
     assert err
 

@@ -47,7 +47,6 @@ def judge(window: Window[PgCache], limits: Limits) -> Iterator[Finding]:
     reads_per_s, reading = use.reads / window.span_s, use.read_time_s / window.span_s
     if reads_per_s < limits.reads_per_s:
         return
-    per_block_s = use.read_s_per_block
     yield Finding(
         severity=Severity.CRITICAL if reading >= limits.critical_reading else Severity.WARNING,
         basis=Basis.OBSERVED,
@@ -57,7 +56,7 @@ def judge(window: Window[PgCache], limits: Limits) -> Iterator[Finding]:
             database=last.database_name,
             ratio=Quantity(use.hit_ratio, "ratio"),
             reads=Quantity(reads_per_s, "blocks"),
-            cost=_cost(per_block_s),
+            cost=_cost(use.read_s_per_block),
         ),
         evidence=(
             Evidence(name="hit ratio", value=Quantity(use.hit_ratio, "ratio"), source="pg_stat_database, window"),
@@ -66,7 +65,7 @@ def judge(window: Window[PgCache], limits: Limits) -> Iterator[Finding]:
         ),
         ruled_out=(
             say("a cold cache: the server has been up for {up}", up=Quantity(last.uptime_s, "s")),
-            *((say("memory of the operating system: a read takes longer"),) if per_block_s is not None else ()),
+            *((say("memory of the operating system: a read takes longer"),) if use.read_s_per_block else ()),
         ),
         steps=(_WHICH, *(() if last.track_io_timing else (_TIME_IT,))),
     )

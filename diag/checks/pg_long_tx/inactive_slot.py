@@ -23,8 +23,8 @@ _CUT_OFF = ("unreserved", "lost")
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much WAL may wait for somebody who is not there."""
 
-    retained_bytes: int = 1 << 30  # the default max_wal_size: what a server has on disk anyway
-    critical_retained_bytes: int = 50 << 30  # a usual small volume for WAL
+    retained_bytes: int = 1_073_741_824  # the default max_wal_size: what a server has on disk anyway
+    critical_retained_bytes: int = 53_687_091_200  # a usual small volume for WAL
 
 
 def judge(facts: PgTransactions, limits: Limits) -> Iterator[Finding]:
