@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 import pytest
 
 from diag.lab import folders, process, services
+from diag.lab.postgres import majors
 from diag.lab.servers import KafkaCluster, KafkaServer, MissingServer, PostgresServer, RedisServer, Server, Servers
 
 if TYPE_CHECKING:
@@ -84,6 +85,38 @@ def postgres(lab_folder: Path) -> Iterator[PostgresServer]:
 def postgres_standby(lab_folder: Path) -> Iterator[PostgresServer]:
     """The session's PostgreSQL standby, with a primary of its own."""
     yield from _running(lambda: services.start_standby(lab_folder / "postgres_standby"))
+
+
+MAJORS = (14, 17, 18)  # beside the distribution's own; `.ci/deps` fetches them
+
+
+class PostgresOf(Protocol):
+    """Gives the session's server of a major version, started when first asked for."""
+
+    def __call__(self, major: int) -> PostgresServer:
+        """One of `every_major`; skips the test where that version is not installed."""
+
+
+@pytest.fixture(scope="session")
+def postgres_of(lab_folder: Path) -> Iterator[PostgresOf]:
+    """The session's servers by major version; several sessions that are all kept waiting need many connections."""
+    started: dict[int, PostgresServer] = {}
+
+    def start(major: int) -> PostgresServer:
+        if major not in started:
+            folder = lab_folder / f"postgres-{major}"
+            settings = {"max_connections": "300"}
+            started[major] = _start_or_leave(lambda: services.start_postgres(folder, settings=settings, major=major))
+        return started[major]
+
+    yield start
+    for server in started.values():
+        services.stop(server)
+
+
+def every_major() -> list[int]:
+    """Every major version that is installed, and those that have to be."""
+    return sorted({*MAJORS, *majors()})
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ class Sessions:
         self.dsn = dsn
         self.watcher = psycopg.connect(dsn, autocommit=True, application_name="lab")
         self._holders: list[psycopg.Connection[_ROW]] = []
-        self._waiters: list[_Waiter] = []
+        self._waiters: list[Waiter] = []
 
     def setup(self, *statements: str) -> None:
         """Run statements that are not part of the fault."""
@@ -42,19 +42,29 @@ class Sessions:
 
     def wait(self, application: str, statement: str, *before: str) -> None:
         """Open a session whose last statement will be kept waiting; return while it is."""
-        waiting = self._waiting
-        self._waiters.append(_Waiter(self.dsn, application, statement, before))
-        self._until(lambda: self._waiting > waiting, f"nobody waits: {application}")
+        self.let(self.prepare(application, *before), statement)
 
     def crowd(self, count: int, application: str, statement: str, *before: str) -> None:
         """Open many sessions that will be kept waiting by the same statement."""
         waiting = self._waiting
-        self._waiters += [_Waiter(self.dsn, application, statement, before) for _ in range(count)]
+        for _ in range(count):
+            self.prepare(application, *before).ask(statement)
         self._until(lambda: self._waiting >= waiting + count, f"not all wait: {application}")
+
+    def prepare(self, application: str, *before: str) -> Waiter:
+        """Open a session that will be told later what to ask."""
+        self._waiters.append(Waiter(self.dsn, application, before))
+        return self._waiters[-1]
+
+    def let(self, waiter: Waiter, statement: str) -> None:
+        """Let a prepared session ask, and return while it waits."""
+        waiting = self._waiting
+        waiter.ask(statement)
+        self._until(lambda: self._waiting > waiting, f"nobody waits: {statement}")
 
     def call(self, application: str, statement: str, *before: str) -> None:
         """Open a session whose statement runs in the background; do not wait for anything."""
-        self._waiters.append(_Waiter(self.dsn, application, statement, before))
+        self.prepare(application, *before).ask(statement)
 
     def until_waited(self, wait_s: float = LONG_ENOUGH_S) -> None:
         """Return when the longest wait has lasted for so many seconds."""
@@ -87,27 +97,43 @@ class Sessions:
         self.watcher.close()
 
 
-class _Waiter:
+class Waiter:
     """One session with one statement, in a thread, since it will be kept waiting."""
 
-    def __init__(self, dsn: str, application: str, statement: str, before: tuple[str, ...]) -> None:
+    def __init__(self, dsn: str, application: str, before: tuple[str, ...]) -> None:
+        """Connect, and run what comes before."""
         self._session = psycopg.connect(dsn, application_name=application, autocommit=True)
         self.pid = self._session.info.backend_pid
         for each in before:
             self._session.execute(each.encode())
+        self._thread: threading.Thread | None = None
+        self.outcome = ""
+
+    def ask(self, statement: str) -> None:
+        """Run the statement in the background."""
         self._thread = threading.Thread(target=self._run, args=(statement,), daemon=True)
         self._thread.start()
 
+    @property
+    def waits(self) -> bool:
+        """Whether the statement has not ended yet."""
+        return self._thread is not None and self._thread.is_alive()
+
     def _run(self, statement: str) -> None:
-        with contextlib.suppress(psycopg.Error):  # whoever practises may cancel or end it
+        try:
             self._session.execute(statement.encode())
+            self.outcome = "done"
+        except psycopg.Error as error:  # whoever practises may cancel or end it
+            self.outcome = type(error).__name__
 
     def end(self) -> None:
-        self._thread.join(_SETTLED_S / 10)
-        if self._thread.is_alive():
-            with contextlib.suppress(psycopg.Error):
-                self._session.cancel_safe(timeout=_SETTLED_S)
-        self._thread.join(_SETTLED_S)
+        """Let it finish, or cancel it; then close the session."""
+        if self._thread is not None:
+            self._thread.join(_SETTLED_S / 10)
+            if self._thread.is_alive():
+                with contextlib.suppress(psycopg.Error):
+                    self._session.cancel_safe(timeout=_SETTLED_S)
+            self._thread.join(_SETTLED_S)
         self._session.close()
 
 

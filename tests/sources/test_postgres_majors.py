@@ -1,0 +1,85 @@
+"""Every major version there is: the same facts, and the wait graph beside the server's own `pg_blocking_pids`."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from conftest import every_major
+from pg_scenes import SCENES, played
+
+from diag.analysis.lock_graph import LockGraph
+from diag.config import PostgresTarget
+from diag.snapshots.base import Scope
+from diag.sources import postgres
+from diag.wire.probe import Deadline, Probe
+
+MAJORS = every_major()
+
+
+def taken(dsn: str, take):
+    probe = Probe(Deadline(10.0), client_name="diag/test")
+    with probe, postgres.connect(PostgresTarget(dsn=dsn), probe) as session:
+        return take(session, Scope())
+
+
+def blockers(graph: LockGraph) -> dict[int, set[int]]:
+    """Return who blocks each waiting backend: pids, and 0 for a prepared transaction as the server has it."""
+    found: dict[int, set[int]] = {}
+    for queue in graph.queues.values():
+        for wait in queue:
+            actors = {actor for actor, _ in graph.holders(wait)} | {other.actor for other in graph.ahead(wait)}
+            found.setdefault(wait.pid, set()).update(actor if isinstance(actor, int) else 0 for actor in actors)
+    return found
+
+
+@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_the_graph_agrees_with_the_server(scene, major, postgres_of):
+    server = postgres_of(major)
+    with played(scene, server.dsn) as lab:
+        graph = LockGraph(taken(server.dsn, postgres.pg_locks))
+        ours = blockers(graph)
+        asked = "SELECT pid, pg_blocking_pids(pid) FROM unnest(%s::int[]) AS pid"
+        theirs = {pid: set(pids) for pid, pids in lab.watcher.execute(asked, (list(ours),)).fetchall()}
+    assert ours, "nobody waits"
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_every_fact_is_taken_whole(major, postgres_of):
+    server = postgres_of(major)
+    for take in (postgres.pg_locks, postgres.pg_transactions, postgres.pg_cache):
+        facts = taken(server.dsn, take)
+        assert facts.gaps == ()
+        assert facts.target.version.raw.startswith(f"{major}.")
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_reads_are_counted_in_blocks_whatever_the_version(major, postgres_of):
+    server = postgres_of(major)
+    with psycopg.connect(server.dsn, autocommit=True) as session:
+        session.execute("DROP TABLE IF EXISTS wide")
+        session.execute("CREATE TABLE wide AS SELECT n, repeat('x', 500) AS word FROM generate_series(1, 80000) AS n")
+        session.execute("VACUUM wide")
+    before = _settled(server.dsn)
+    with psycopg.connect(server.dsn, autocommit=True) as session:
+        session.execute("SELECT count(word) FROM wide")
+    after = _settled(server.dsn, more_than=before.counters.reads + 4_000)
+    assert 4_000 < after.counters.reads - before.counters.reads < 7_000
+    table = next(one for one in after.relations if one.name.raw == "public.wide")
+    assert table.scans == 1
+    if major >= 16:
+        assert 4_000 < after.contexts["bulkread"].reads - before.contexts["bulkread"].reads < 7_000
+
+
+def _settled(dsn: str, *, more_than: int = 0):
+    """Return a reading after which no more is reported: backends report when they go, before 15 some time later."""
+    deadline = Deadline(15.0)
+    seen = [taken(dsn, postgres.pg_cache)]
+    while not deadline.passed:
+        newest = taken(dsn, postgres.pg_cache)
+        quiet = [one for one in seen if one.counters.reads == newest.counters.reads > more_than]
+        if quiet and (newest.observed_at - quiet[0].observed_at).total_seconds() > 1.2:
+            break
+        seen.append(newest)
+    return newest
