@@ -102,10 +102,10 @@ class Waiter:
 
     def __init__(self, dsn: str, application: str, before: tuple[str, ...]) -> None:
         """Connect, and run what comes before."""
-        self._session = psycopg.connect(dsn, application_name=application, autocommit=True)
-        self.pid = self._session.info.backend_pid
+        self.session = psycopg.connect(dsn, application_name=application, autocommit=True)
+        self.pid = self.session.info.backend_pid
         for each in before:
-            self._session.execute(each.encode())
+            self.session.execute(each.encode())
         self._thread: threading.Thread | None = None
         self.outcome = ""
 
@@ -121,7 +121,7 @@ class Waiter:
 
     def _run(self, statement: str) -> None:
         try:
-            self._session.execute(statement.encode())
+            self.session.execute(statement.encode())
             self.outcome = "done"
         except psycopg.Error as error:  # whoever practises may cancel or end it
             self.outcome = type(error).__name__
@@ -132,9 +132,9 @@ class Waiter:
             self._thread.join(_SETTLED_S / 10)
             if self._thread.is_alive():
                 with contextlib.suppress(psycopg.Error):
-                    self._session.cancel_safe(timeout=_SETTLED_S)
+                    self.session.cancel_safe(timeout=_SETTLED_S)
             self._thread.join(_SETTLED_S)
-        self._session.close()
+        self.session.close()
 
 
 @contextlib.contextmanager

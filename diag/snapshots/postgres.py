@@ -15,6 +15,7 @@ from diag.text import ServerText, SqlText
 Pid = NewType("Pid", int)
 Oid = NewType("Oid", int)
 Xid = NewType("Xid", int)
+_FIRST_OWN_OID = 16_384  # FirstNormalObjectId: below it, every database gives the same relations the same oids
 
 
 class LockMode(StrEnum):
@@ -123,11 +124,11 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
 
     def relation_name(self, tag: LockTag) -> ServerText:
         """Return the name of the locked relation, or its oid and database when the name is not known."""
-        if tag.database in (self.database, 0):
+        where = "" if tag.database in (self.database, 0) else f" in database {tag.database}"
+        if not where or (tag.relation or 0) < _FIRST_OWN_OID:
             for relation in self.relations:
                 if relation.oid == tag.relation:
-                    return relation.name
-        where = "" if tag.database == self.database else f" in database {tag.database}"
+                    return ServerText(f"{relation.name.raw}{where}")
         return ServerText(f"relation {tag.relation}{where}")
 
     def backend(self, pid: int) -> Backend | None:

@@ -25,7 +25,10 @@ def test_a_hang_is_given_up_on_the_rung_it_happened(  # noqa: PLR0913  fixtures
         ran = look(kind, f"127.0.0.1:{proxy.port}", _DEADLINE_S)
     gave_up_on_a_hang(ran, kind, whole[kind], count)
     in_time(ran, kind, _DEADLINE_S)
-    assert len(proxy.answers) == count
+    connections = (
+        {count, 2 * count} if kind == "postgres" else {count}
+    )  # a login that hangs is tried in another database
+    assert len(proxy.answers) in connections
 
 
 @pytest.mark.parametrize("what", ["fin", "reset"])

@@ -1,6 +1,6 @@
 """PostgreSQL: one connection, read-only transactions, constant SQL from files."""
 
-from diag.sources.postgres import cache, transactions
+from diag.sources.postgres import cache, locks, transactions
 from diag.sources.postgres.cache import pg_cache
 from diag.sources.postgres.connection import connect
 from diag.sources.postgres.locks import pg_locks
@@ -8,7 +8,7 @@ from diag.sources.postgres.queries import newest
 from diag.sources.postgres.transactions import pg_transactions
 
 ASKS = {
-    "PgLocks": tuple(newest(name) for name in ("server", "locks", "backends", "prepared", "relations")),
+    "PgLocks": tuple(newest(name) for name in (*locks.NAMES, "relations")),
     "PgCache": tuple(newest(name) for name in (*cache.NAMES, "relations_read")),
     "PgTransactions": tuple(newest(name) for name in (*transactions.NAMES, "databases")),
 }

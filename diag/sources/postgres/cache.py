@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from diag.errors import SourceError
+from diag.errors import Rung, SourceError, TooSlow
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import CacheCounters, PgCache, RelationCounters
 from diag.sources.postgres.connection import Session, ask, typed
@@ -24,6 +24,9 @@ def pg_cache(session: Session, scope: Scope) -> PgCache:
     """Read what was found in shared buffers and what was read. Raises a `SourceError` when even that fails."""
     del scope
     started = time.monotonic()
+    if session.instead_of:
+        message = f"the counters of {session.instead_of} are seen from inside only, and it let nobody in"
+        raise TooSlow(message, rung=Rung.AUTHORISE, fix="look for a lock on its pg_class: diag pg-locks")
     names = NAMES if session.server_major >= _CONTEXTS_SINCE else NAMES[:2]
     asked: list[tuple[str, dict[str, Any]]] = [(query(name, session.server_major), {}) for name in names]
     server, (cache,), *contexts = ask(session, asked)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import select
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
@@ -24,14 +25,20 @@ from psycopg.rows import dict_row
 
 from diag import config
 from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
+from diag.figures import duration
 from diag.snapshots.base import Target, from_wire
 from diag.sources.postgres.addresses import addressed
 from diag.text import ServerText, visible
 from diag.wire.probe import Deadline, Probe
 
 _LOCK_TIMEOUT_MS = 100  # a catalog somebody locks must not keep us in its queue
+_LOGIN_LOCK_TIMEOUT_MS = 1_000  # while logging in: so that no backend of ours stays in the queue of a locked catalog
 _CHECK_CONNECTION_MS = 500  # the server looks this often whether we are still there (from 14)
 _IDLE_MS = 10_000
+# Shares of the time allowed. A server that has heard us and then says nothing most likely waits for a lock on one of
+# its catalogs, which logging in reads; opening another database takes milliseconds when only one's is locked.
+_LOGIN_SHARE = {Rung.AUTH: 0.15, Rung.AUTHORISE: 0.15}  # AuthenticationOk is sent with what follows it
+_OTHER_DATABASE_SHARE = 0.07
 _CONNECTION_CHECK_SINCE = 14
 _STATES = {
     pq.ConnStatus.STARTED: Rung.CONNECT,
@@ -40,7 +47,15 @@ _STATES = {
     pq.ConnStatus.AWAITING_RESPONSE: Rung.AUTH,
     pq.ConnStatus.AUTH_OK: Rung.AUTHORISE,
 }
+_NO_OPTIONS = "startup parameter"  # a pooler refuses them; its name for it has changed over the versions
 _NOT_POSTGRES = ("received invalid response", "expected authentication request", "lost synchronization")
+# The server's messages at login come without SQLSTATE through libpq; in other languages they stay as they are.
+_LOCKED = ("due to lock timeout",)
+_FULL = ("too many clients", "connection slots are reserved", "too many connections", "no more connections allowed")
+_FULL_FIX = (
+    "every connection is taken: as a superuser, or from 16 on with pg_use_reserved_connections, a reserved one may be"
+    " left; look at diag pg-long-tx and diag pg-locks with it"
+)
 _WEAK_TLS = ("", "disable", "allow", "prefer")
 
 
@@ -58,6 +73,8 @@ class Session(Struct, frozen=True, kw_only=True):
     probe: Probe
     target: Target
     server_major: int
+    instead_of: str = ""
+    """The database that was asked for, when it let nobody in and another one of the server was opened."""
 
 
 @contextlib.contextmanager
@@ -65,7 +82,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     """Open one connection. Raises a `SourceError` that names the rung."""
     assert isinstance(target, config.PostgresTarget)
     wanted = _parameters(target, probe)
-    pgconn = _first_answering(addressed(wanted, probe), probe)
+    pgconn, instead_of = _opened(wanted, addressed(wanted, probe), probe)
     probe.watch(pgconn.socket)
     probe.secrets.add(pgconn.password.decode(errors="replace"))
     connection = psycopg.Connection(pgconn, row_factory=dict_row)
@@ -79,6 +96,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             probe=probe,
             target=_header(target, pgconn),
             server_major=pgconn.server_version // 10_000,
+            instead_of=instead_of,
         )
     finally:
         connection.close()
@@ -105,15 +123,40 @@ def _parameters(target: config.PostgresTarget, probe: Probe) -> dict[str, Any]:
     if probe.require_tls and wanted.get("sslmode", "") in _WEAK_TLS and not _is_local(str(wanted.get("host", ""))):
         wanted["sslmode"] = "require"
     wanted |= {"application_name": probe.client_name, "client_encoding": "UTF8", "connect_timeout": 0}
-    return {name: value for name, value in wanted.items() if name != "options"}
+    wanted["options"] = f"-c lock_timeout={_LOGIN_LOCK_TIMEOUT_MS}"
+    return wanted
 
 
-def _first_answering(attempts: list[dict[str, Any]], probe: Probe) -> pq.abc.PGconn:
+def _opened(wanted: dict[str, Any], attempts: list[dict[str, Any]], probe: Probe) -> tuple[pq.abc.PGconn, str]:
+    """Open the database that is wanted, else one whose catalog nobody locks; locks are seen from every database.
+
+    pg_class and pg_attribute are each database's own; with pg_database or pg_authid locked none can be opened.
+    """
+    try:
+        return _first_answering(attempts, probe, _LOGIN_SHARE), ""
+    except Denied as refused:
+        if _NO_OPTIONS not in refused.message:
+            raise
+        without = [{name: value for name, value in one.items() if name != "options"} for one in attempts]
+        return _first_answering(without, probe, _LOGIN_SHARE), ""
+    except TooSlow as stalled:
+        if stalled.rung not in _LOGIN_SHARE or probe.deadline.passed:
+            raise
+        name = str(wanted.get("dbname") or os.environ.get("PGDATABASE") or wanted.get("user") or "")
+        other = "postgres" if name != "postgres" else "template1"
+        briefly = dict.fromkeys(_LOGIN_SHARE, _OTHER_DATABASE_SHARE)
+        try:
+            return _first_answering([{**one, "dbname": other} for one in attempts], probe, briefly), name
+        except SourceError:
+            raise stalled from None
+
+
+def _first_answering(attempts: list[dict[str, Any]], probe: Probe, shares: dict[Rung, float]) -> pq.abc.PGconn:
     """Try the addresses in turn, each with its share of the time; a refusal by the server itself is final."""
     refusal: SourceError | None = None
     for left, attempt in zip(range(len(attempts), 0, -1), attempts, strict=True):
         try:
-            return _climb(make_conninfo("", **attempt), probe, probe.deadline.remaining_s / left)
+            return _climb(make_conninfo("", **attempt), probe, probe.deadline.remaining_s / left, shares)
         except Denied:
             raise
         except SourceError as error:
@@ -124,7 +167,7 @@ def _first_answering(attempts: list[dict[str, Any]], probe: Probe) -> pq.abc.PGc
     raise refusal
 
 
-def _climb(conninfo: str, probe: Probe, patience_s: float) -> pq.abc.PGconn:
+def _climb(conninfo: str, probe: Probe, patience_s: float, shares: dict[Rung, float]) -> pq.abc.PGconn:
     """Connect to one address step by step, noting the rung."""
     patience = Deadline(patience_s)
     probe.at(Rung.CONNECT)
@@ -133,9 +176,10 @@ def _climb(conninfo: str, probe: Probe, patience_s: float) -> pq.abc.PGconn:
     polled = pq.PollingStatus.WRITING  # the manual: wait as if this had been the last answer
     while pgconn.status != pq.ConnStatus.BAD and polled != pq.PollingStatus.FAILED:
         probe.rung = _STATES.get(pq.ConnStatus(pgconn.status), probe.rung)
-        if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=patience.remaining_s):
+        wait_s = min(patience.remaining_s, shares.get(probe.rung, 1.0) * probe.deadline.allowed_s)
+        if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=wait_s):
             pgconn.finish()
-            raise probe.too_slow()
+            raise probe.too_slow() if patience.passed else _stalled(probe.rung, wait_s)
         polled = pq.PollingStatus(pgconn.connect_poll())
         if polled == pq.PollingStatus.OK:
             return pgconn
@@ -150,10 +194,23 @@ def _ready(fileno: int, *, writing: bool, wait_s: float) -> bool:
     return bool(poll.poll(wait_s * 1000))
 
 
+def _stalled(rung: Rung, wait_s: float) -> TooSlow:
+    return TooSlow(
+        f"the server heard us and has said nothing for {duration(wait_s)}",
+        rung=rung,
+        fix="look for a lock on pg_authid, pg_database or pg_class (VACUUM FULL, LOCK) from a session that is open;"
+        " with a longer --deadline this waits longer",
+    )
+
+
 def _explain_connect(said: str, rung: Rung) -> SourceError:
     words = visible("; ".join(line.strip() for line in said.splitlines() if "Is the server running" not in line))
     if any(sign in said for sign in _NOT_POSTGRES):
         return Unreachable(f"this does not answer like PostgreSQL: {words}", rung=Rung.DECODE, fix="check the port")
+    if rung in (Rung.AUTH, Rung.AUTHORISE) and any(sign in said for sign in _LOCKED):
+        return _stalled(rung, _LOGIN_LOCK_TIMEOUT_MS / 1000)
+    if rung in (Rung.AUTH, Rung.AUTHORISE) and any(sign in said for sign in _FULL):
+        return Denied(words, rung=rung, fix=_FULL_FIX)
     if rung in (Rung.AUTH, Rung.AUTHORISE) and ("FATAL" in said or "no password supplied" in said):
         return Denied(words, rung=rung, fix="check user, password, database and pg_hba.conf")
     if rung is Rung.TLS or "SSL" in said:

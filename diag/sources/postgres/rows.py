@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from diag.snapshots.base import Gap
+from diag.sources.postgres.connection import Session
 from diag.text import ServerText
 
 _HIDDEN = "<insufficient privilege>"
@@ -23,6 +24,17 @@ def hidden_backends(rows: list[dict[str, Any]]) -> Iterator[Gap]:
     if hidden:
         what, fix = f"statement and state of {hidden} backends", "GRANT pg_monitor TO the role diag connects as"
         yield gap("backends", what, "hidden from this role", fix)
+
+
+def elsewhere(session: Session, fact: str) -> Iterator[Gap]:
+    """Yield the gap that another database leaves in the place of the one that was asked for.
+
+    A database that lets nobody in is not healthy, whatever else is seen: hence the gap is in a needed `fact`.
+    """
+    if session.instead_of:
+        why = "it let nobody in: somebody may hold a lock on its catalog; another database was asked instead"
+        fix = "see who holds a lock on a pg_ relation in the waits"
+        yield gap(fact, f"names of relations of {session.instead_of}", why, fix)
 
 
 def prepared_row(row: dict[str, Any]) -> dict[str, Any]:

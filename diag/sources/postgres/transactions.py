@@ -20,7 +20,7 @@ from diag.snapshots.postgres import (
 )
 from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import gap, hidden_backends, prepared_row, shown
+from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, prepared_row, shown
 
 NAMES = ("server", "transactions", "locks_held", "prepared", "slots", "limits")
 
@@ -36,7 +36,7 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
         target=session.target,
         observed_at=msgspec.convert(server[0]["observed_at"], datetime),
         took_s=time.monotonic() - started,
-        gaps=(*gaps, *hidden_backends(backends)),
+        gaps=(*gaps, *hidden_backends(backends), *elsewhere(session, "databases")),
         database=server[0]["database"] or Oid(0),
         standby=bool(limits[0].pop("standby")),
         backends=typed([shown(row) for row in backends], Backend),
