@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Any
-
-import msgspec
 
 from diag.errors import Rung, SourceError, TooSlow
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import CacheCounters, PgCache, RelationCounters
 from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import gap
+from diag.sources.postgres.rows import gap, observed_at
 from diag.text import ServerText
 
 _CONTEXTS_SINCE = 16
@@ -33,7 +30,7 @@ def pg_cache(session: Session, scope: Scope) -> PgCache:
     relations, gaps = _relations(session)
     return PgCache(
         target=session.target,
-        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
+        observed_at=observed_at(server),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
         database=server[0]["database"],

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from typing import Any
-
-import msgspec
 
 from diag.errors import TooSlow, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
 from diag.sources.postgres.connection import Rows, Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, prepared_row, shown
+from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, observed_at, prepared_row, shown
 from diag.text import ServerText
 
 NAMES = ("server", "locks", "backends", "prepared")
@@ -38,7 +35,7 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
     gaps += [*hidden_backends(backends), *elsewhere(session, "locks")]
     return PgLocks(
         target=session.target,
-        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
+        observed_at=observed_at(server),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
         database=server[0]["database"] or Oid(0),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from diag.snapshots.base import Gap
@@ -12,10 +13,28 @@ from diag.text import ServerText
 _HIDDEN = "<insufficient privilege>"
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(epoch_s: float | None) -> datetime | None:
+    """Turn seconds since 1970 into a time; a double holds microseconds exactly until the year 2255."""
+    return None if epoch_s is None else _EPOCH + timedelta(microseconds=round(epoch_s * 1e6))
+
+
+def observed_at(server: list[dict[str, Any]]) -> datetime:
+    """Return the server's own time of a reading."""
+    return _EPOCH + timedelta(microseconds=round(server[0]["observed_at"] * 1e6))
+
+
+def dated(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with every column that ends in `_at` as a time."""
+    return {name: moment(value) if name.endswith("_at") else value for name, value in row.items()}
+
+
 def shown(row: dict[str, Any]) -> dict[str, Any]:
     """Treat what the server hides, and NULL, as not known."""
     text = {name: row[name] or "" for name in ("query", "application_name")}
-    return {**row, **text, "query": "" if row["query"] == _HIDDEN else text["query"]}
+    return {**dated(row), **text, "query": "" if row["query"] == _HIDDEN else text["query"]}
 
 
 def hidden_backends(rows: list[dict[str, Any]]) -> Iterator[Gap]:
@@ -39,7 +58,7 @@ def elsewhere(session: Session, fact: str) -> Iterator[Gap]:
 
 def prepared_row(row: dict[str, Any]) -> dict[str, Any]:
     """Keep owner and database as text: their names are in catalogs that may be locked."""
-    return {**row, "owner": str(row["owner"]), "database": str(row["database"])}
+    return {**dated(row), "owner": str(row["owner"]), "database": str(row["database"])}
 
 
 def gap(fact: str, what: str, why: str, fix: str) -> Gap:

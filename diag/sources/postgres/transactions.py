@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime
-
-import msgspec
 
 from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
@@ -20,7 +17,7 @@ from diag.snapshots.postgres import (
 )
 from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, prepared_row, shown
+from diag.sources.postgres.rows import dated, elsewhere, gap, hidden_backends, observed_at, prepared_row, shown
 
 NAMES = ("server", "transactions", "locks_held", "prepared", "slots", "limits")
 
@@ -34,7 +31,7 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
     databases, gaps = _databases(session)
     return PgTransactions(
         target=session.target,
-        observed_at=msgspec.convert(server[0]["observed_at"], datetime),
+        observed_at=observed_at(server),
         took_s=time.monotonic() - started,
         gaps=(*gaps, *hidden_backends(backends), *elsewhere(session, "databases")),
         database=server[0]["database"] or Oid(0),
@@ -43,7 +40,7 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
         settings=typed(limits, ConnectionSettings)[0],
         locks_held={row["pid"]: row["locks"] for row in locks_held},
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
-        slots=typed(slots, ReplicationSlot),
+        slots=typed([dated(slot) for slot in slots], ReplicationSlot),
         databases=databases,
     )
 
