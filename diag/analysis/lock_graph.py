@@ -286,6 +286,20 @@ class _Leaving:
                     ahead.add(wait.mode)
 
 
+_GRAPHS: Final[list[tuple[PgLocks, LockGraph]]] = []
+_MOST_KEPT: Final = 4  # targets of one look
+
+
+def graph_of(facts: PgLocks) -> LockGraph:
+    """Return the graph of a snapshot, made once for all checks; snapshots are told apart by identity."""
+    for known, graph in _GRAPHS:
+        if known is facts:
+            return graph
+    _GRAPHS[_MOST_KEPT - 1 :] = []
+    _GRAPHS.insert(0, (facts, LockGraph(facts)))
+    return _GRAPHS[0][1]
+
+
 class WaitRow(Row, frozen=True, kw_only=True):
     """One row of `facts.waits[]`."""
 
@@ -304,7 +318,7 @@ _MOST_NAMED_BLOCKERS: Final = 8  # a row is for reading; the graph itself has th
 
 def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
     """Return the waits, longest first, with the first few backends in the way of each."""
-    graph = LockGraph(facts)
+    graph = graph_of(facts)
     queries = {backend.pid: backend.query for backend in facts.backends}
     rows = []
     for tag, queue in graph.queues.items():

@@ -62,13 +62,15 @@ def seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
     yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity")
 
 
-def behind_one_backend(graph: LockGraph) -> dict[int, list[Wait]]:
-    """Return, for each backend, the waits of those whom nobody but it keeps waiting in the end."""
-    found: dict[int, list[Wait]] = {}
-    for wait in graph.waits.values():
-        roots = graph.roots(wait.actor)
-        if len(roots) == 1 and isinstance(roots[0], int):
-            found.setdefault(roots[0], []).append(wait)
+def held_by_one(graph: LockGraph) -> dict[int, Wait]:
+    """Return, for each backend that waits for nobody, the longest wait that its lock alone causes."""
+    found: dict[int, Wait] = {}
+    for wait in sorted(graph.waits.values(), key=lambda wait: -(wait.waited_s or 0.0)):
+        holders = {holder for holder, _ in graph.holders(wait)}
+        if len(holders) == 1:
+            (holder,) = holders
+            if isinstance(holder, int) and holder not in graph.waits:
+                found.setdefault(holder, wait)
     return found
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
-from diag.checks.pg_locks._troubles import behind_one_backend, seen, silent_before_s
+from diag.analysis.lock_graph import graph_of
+from diag.checks.pg_locks._troubles import held_by_one, seen, silent_before_s
 from diag.checks.pg_locks._way_out import endings, look
 from diag.findings import Basis, Check, Evidence, Finding, NoCommand, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.postgres import PgLocks
@@ -31,18 +31,18 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find waiters that look like the same thread as the idle holder they wait for."""
-    graph = LockGraph(locks)
-    for root, waits in behind_one_backend(graph).items():
-        holder = locks.backend(root)
-        first = max(waits, key=lambda wait: wait.waited_s or 0.0)
-        waiter = locks.backend(first.pid)
-        if len(waits) > limits.most_waiters or holder is None or waiter is None:
+    graph = graph_of(locks)
+    for root, first in held_by_one(graph).items():
+        holder, waiter = locks.backend(root), locks.backend(first.pid)
+        if holder is None or waiter is None:
             continue
         gap_s = silent_before_s(locks, holder, first)
         alike = holder.client_address == waiter.client_address and holder.application_name == waiter.application_name
         idle = holder.state == "idle in transaction"
         waited_s = first.waited_s or 0.0
         if not (alike and idle and waited_s >= limits.waited_s and 0 <= gap_s <= limits.between_s):
+            continue
+        if len(graph.freed_by(root)) > limits.most_waiters:
             continue
         yield Finding(
             severity=Severity.WARNING,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
+from diag.analysis.lock_graph import graph_of
 from diag.checks.pg_locks._troubles import NO_DEADLOCK, seen, troubles
 from diag.checks.pg_locks._way_out import cancellations, look
 from diag.findings import Basis, Check, Evidence, Finding, Risk, Severity, Step, Subject, say
@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find the queues at whose end stands an autovacuum against wraparound."""
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     for trouble in troubles(locks, graph, lambda tag: tag.locktype == "relation"):
         workers = [worker for root in trouble.roots if isinstance(root, int) and (worker := _worker(locks, root))]
         if trouble.longest.value < limits.waited_s or not workers:

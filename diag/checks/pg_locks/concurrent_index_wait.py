@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
+from diag.analysis.lock_graph import graph_of
 from diag.checks.pg_locks._troubles import NO_DEADLOCK, seen, troubles
 from diag.checks.pg_locks._way_out import called, way_out
 from diag.findings import Basis, Check, Evidence, Finding, NoCommand, Risk, Severity, Step, Subject, say
@@ -29,7 +29,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find who keeps a concurrent build waiting."""
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     for trouble in troubles(locks, graph, lambda tag: tag.locktype == "virtualxid"):
         if trouble.longest.value < limits.waited_s or not trouble.roots:
             continue

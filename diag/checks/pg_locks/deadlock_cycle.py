@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph, Wait
+from diag.analysis.lock_graph import Wait, graph_of
 from diag.checks.pg_locks._troubles import seen
 from diag.checks.pg_locks._way_out import called
 from diag.findings import Basis, Check, Evidence, Finding, NoCommand, Quantity, Risk, Severity, Step, Subject, say
@@ -32,7 +32,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find the cycles of waiting."""
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     for cycle in graph.cycles():
         waits = [graph.waits[actor] for actor in cycle]
         behind = Quantity(len(graph.freed_by(*cycle)), "backends")

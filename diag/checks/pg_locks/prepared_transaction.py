@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
+from diag.analysis.lock_graph import graph_of
 from diag.checks.pg_locks._troubles import NO_DEADLOCK, more, seen, troubles
 from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, Step, Subject, say
 from diag.findings.commands import commit_prepared, look_at_prepared, rollback_prepared
@@ -30,7 +30,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find the prepared transactions at the end of a chain of waiting."""
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     known = {prepared.gid: prepared for prepared in locks.prepared}
     for trouble in troubles(locks, graph, lambda _: True):
         gids = [root for root in trouble.roots if isinstance(root, ServerText)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
+from diag.analysis.lock_graph import graph_of
 from diag.checks.pg_locks._troubles import NO_DEADLOCK, more, seen, troubles
 from diag.checks.pg_locks._way_out import called, way_out
 from diag.findings import Basis, Check, Evidence, Finding, Severity, Subject, say
@@ -32,7 +32,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find the transactions for whose end others have waited too long; a prepared one has a check of its own."""
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     for trouble in troubles(locks, graph, lambda tag: tag.locktype in _OF_ROWS):
         first = trouble.roots[0] if trouble.roots else None
         if trouble.longest.value < limits.waited_s or not isinstance(first, int):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from diag.analysis.lock_graph import LockGraph
+from diag.analysis.lock_graph import graph_of
 from diag.checks.pg_locks._troubles import more, seen
 from diag.checks.pg_locks._way_out import called, endings, look
 from diag.findings import Basis, Check, Evidence, Finding, NoCommand, Quantity, Risk, Severity, Step, Subject, say
@@ -34,7 +34,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
     """Find who keeps replay waiting, if it waits."""
     startup = next((backend for backend in locks.backends if backend.backend_type == _STARTUP), None)
-    graph = LockGraph(locks)
+    graph = graph_of(locks)
     wait = graph.waits.get(startup.pid) if startup else None
     if startup is None or wait is None or not locks.asked_for(wait.tag):
         return

@@ -33,7 +33,7 @@ def pg_cache(session: Session, scope: Scope) -> PgCache:
         observed_at=observed_at(server),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
-        database=server[0]["database"],
+        database=cache["database"],
         database_name=ServerText(cache["database_name"]),
         counters=_counters(cache),
         uptime_s=cache["uptime_s"],

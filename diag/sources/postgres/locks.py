@@ -10,7 +10,7 @@ from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
 from diag.sources.postgres.connection import Rows, Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, observed_at, prepared_row, shown
+from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, observed_at, prepared_row, shown, without_ours
 from diag.text import ServerText
 
 NAMES = ("server", "locks", "backends", "prepared")
@@ -26,21 +26,22 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
     major = session.server_major
     asked: list[tuple[str, dict[str, Any]]] = [(query(name, major), {}) for name in NAMES]
     (server, locks, backends, prepared), relations, narrowed_to, gaps = _named(session, scope, asked)
+    database, others = without_ours(backends)
     known = typed([_nested(row) for row in locks], Lock)
     if major < _WAITSTART_SINCE:
         undated = any(not lock.granted and lock.waited_s is None for lock in known)
         why = "pg_locks.waitstart exists from 14; a statement's start, its stand-in, needs pg_monitor"
         fix = "GRANT pg_monitor TO the role diag connects as"
         gaps.append(gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
-    gaps += [*hidden_backends(backends), *elsewhere(session, "locks")]
+    gaps += [*hidden_backends(others), *elsewhere(session, "locks")]
     return PgLocks(
         target=session.target,
         observed_at=observed_at(server),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
-        database=server[0]["database"] or Oid(0),
+        database=database,
         locks=known,
-        backends=typed([shown(row) for row in backends], Backend),
+        backends=typed([shown(row) for row in others], Backend),
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
         relations=relations,
         narrowed_to=narrowed_to,

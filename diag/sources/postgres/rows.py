@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from diag.snapshots.base import Gap
+from diag.snapshots.postgres import Oid
 from diag.sources.postgres.connection import Session
 from diag.text import ServerText
 
@@ -35,6 +36,12 @@ def shown(row: dict[str, Any]) -> dict[str, Any]:
     """Treat what the server hides, and NULL, as not known."""
     text = {name: row[name] or "" for name in ("query", "application_name")}
     return {**dated(row), **text, "query": "" if row["query"] == _HIDDEN else text["query"]}
+
+
+def without_ours(rows: list[dict[str, Any]]) -> tuple[Oid, list[dict[str, Any]]]:
+    """Return the oid of the connected database, which our own backend's row tells, and everybody else's rows."""
+    database = next((row["database"] for row in rows if row["ours"]), None)
+    return Oid(database or 0), [row for row in rows if not row["ours"]]
 
 
 def hidden_backends(rows: list[dict[str, Any]]) -> Iterator[Gap]:

@@ -10,14 +10,22 @@ from diag.snapshots.postgres import (
     Backend,
     ConnectionSettings,
     Database,
-    Oid,
     PgTransactions,
     PreparedTransaction,
     ReplicationSlot,
 )
 from diag.sources.postgres.connection import Session, ask, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import dated, elsewhere, gap, hidden_backends, observed_at, prepared_row, shown
+from diag.sources.postgres.rows import (
+    dated,
+    elsewhere,
+    gap,
+    hidden_backends,
+    observed_at,
+    prepared_row,
+    shown,
+    without_ours,
+)
 
 NAMES = ("server", "transactions", "locks_held", "prepared", "slots", "limits")
 
@@ -28,15 +36,16 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
     started = time.monotonic()
     asked: list[tuple[str, dict[str, object]]] = [(query(name, session.server_major), {}) for name in NAMES]
     server, backends, locks_held, prepared, slots, limits = ask(session, asked)
+    database, others = without_ours(backends)
     databases, gaps = _databases(session)
     return PgTransactions(
         target=session.target,
         observed_at=observed_at(server),
         took_s=time.monotonic() - started,
-        gaps=(*gaps, *hidden_backends(backends), *elsewhere(session, "databases")),
-        database=server[0]["database"] or Oid(0),
+        gaps=(*gaps, *hidden_backends(others), *elsewhere(session, "databases")),
+        database=database,
         standby=bool(limits[0].pop("standby")),
-        backends=typed([shown(row) for row in backends], Backend),
+        backends=typed([shown(row) for row in others], Backend),
         settings=typed(limits, ConnectionSettings)[0],
         locks_held={row["pid"]: row["locks"] for row in locks_held},
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),

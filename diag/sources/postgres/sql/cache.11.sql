@@ -1,6 +1,6 @@
 -- Counters of the connected database, by functions that read shared statistics only. Times in seconds.
 -- shared_buffers counts blocks of the server's own size.
-SELECT current_database() AS database_name,
+SELECT current_database() AS database_name, datid::bigint AS database,
        pg_stat_get_db_blocks_hit(datid) AS hits,
        pg_stat_get_db_blocks_fetched(datid) - pg_stat_get_db_blocks_hit(datid) AS reads,
        pg_stat_get_db_blk_read_time(datid) / 1000.0 AS read_time_s,
