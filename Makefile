@@ -1,5 +1,5 @@
 # make demo   a recorded incident, diagnosed with no server      make test   everything, real servers included
-# make lint   ruff, mypy, import-linter                          make deps   PostgreSQL, Redis, Java, Maven, Kafka
+# make lint   ruff, mypy, import-linter                          make deps   PostgreSQL, pgbouncer, Redis, Java, Kafka
 # make bench  speed beside peers, as ratios                      make proof  the full counts (SUITE=… for one part)
 # make lab    real local servers to practise on                  make clean  remove what these made here
 SHELL := /bin/bash
@@ -64,8 +64,10 @@ proof: $(VENV)/.test deps
 bench: $(VENV)/.test
 	@[ -x $(VENV)/peers/bin/http ] || { $(PYTHON) -m venv $(VENV)/peers && \
 		$(VENV)/peers/bin/pip install --quiet --disable-pip-version-check httpie==3.2.4; }
+	@[ -d $(VENV)/peers/lib ] && $(VENV)/peers/bin/pip install --quiet --disable-pip-version-check pg_activity==3.6.2
 	$(BIN)/python tests/bench/start_up.py --peer $(VENV)/peers/bin/http
 	$(BIN)/python tests/bench/kafka_lag.py
+	$(BIN)/python tests/bench/pg_locks.py --peers $(VENV)/peers
 
 lab: $(VENV)/.diag
 	$(BIN)/diag lab up

@@ -233,10 +233,10 @@ def _start_or_leave(start: Callable[[], AServer]) -> AServer:
     try:
         return start()
     except MissingServer as error:
-        _leave(f"{error.message} {_HOW_TO_GET_IT}")
+        leave(f"{error.message} {_HOW_TO_GET_IT}")
 
 
-def _leave(why: str) -> NoReturn:
+def leave(why: str) -> NoReturn:
     """A machine without the server skips the test and says so; CI must have it."""
     if os.environ.get("CI") == "true":
         pytest.fail(why)

@@ -23,7 +23,7 @@ def up(
     kinds: Annotated[
         list[str] | None,
         typer.Argument(
-            help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes)",
+            help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes), postgres_standby (with its primary)",
             metavar="[KIND]...",
         ),
     ] = None,

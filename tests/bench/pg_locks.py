@@ -30,7 +30,7 @@ from diag.sources import postgres
 from diag.wire.probe import Deadline, Probe
 
 ROUNDS = 5
-WAITERS = (800,)
+WAITERS = (50, 200, 800)
 MOST_SERVER_MS, MOST_ROUND_TRIPS, MOST_CPU_MS, MOST_GRAPH_MS = 10, 1, 350, 5
 MANY_LOCKS, MANY_WAITERS, MOST_WALL_S, MOST_RSS_MB = 100_000, 500, 1.0, 64
 _SETTLED_S = 60.0

@@ -258,6 +258,8 @@ def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list
         with connection.pipeline():
             connection.execute("BEGIN READ ONLY")
             connection.execute("SET LOCAL search_path = pg_catalog")  # nobody's functions shadow the server's
+            if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+                connection.execute("SET LOCAL client_encoding = 'SQL_ASCII'")  # else what is not UTF-8 is an error
             for setting, value_ms in _limits(session.server_major, allowed_ms):
                 connection.execute(f"SET LOCAL {setting} = {value_ms}")
             cursors = [connection.execute(query, values) for query, values in queries]

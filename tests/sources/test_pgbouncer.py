@@ -1,0 +1,68 @@
+"""Behind pgbouncer in transaction mode: start-up options are refused, the look works, and no setting leaks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import leave
+from running import diagnosed
+
+from diag.lab import folders, launch, process
+
+_PROGRAM = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
+_SETTINGS = """\
+[databases]
+postgres = host=127.0.0.1 port={server} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 1
+user = postgres
+"""
+ASKED = ("statement_timeout", "lock_timeout", "default_transaction_read_only", "search_path", "client_encoding")
+
+
+@pytest.fixture
+def pooler(postgres):
+    """A pgbouncer with one server connection, so that whatever leaks is seen by the next client."""
+    if not Path(_PROGRAM).exists():
+        leave("pgbouncer is not installed. Run: make deps")
+    folder = folders.private_folder()
+    folder.chmod(0o755)
+    settings = folder / "pgbouncer.ini"
+
+    def start(ports):
+        settings.write_text(_SETTINGS.format(server=postgres.port, port=ports[0]))
+        settings.chmod(0o644)
+        return process.spawn(
+            [_PROGRAM, str(settings)], log=folder / "log", user="postgres", env={"PATH": "/usr/bin:/bin"}, cwd=folder
+        )
+
+    def is_ready(_, ports):
+        try:
+            psycopg.connect(f"host=127.0.0.1 port={ports[0]} user=postgres dbname=postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    pid, (port,) = launch.on_free_ports("pgbouncer", start, is_ready, ports=1, log=folder / "log", deadline_s=20.0)
+    yield f"host=127.0.0.1 port={port} user=postgres dbname=postgres"
+    process.stop(pid, 15)
+    folders.remove(folder)
+
+
+@pytest.mark.parametrize("command", ["pg-locks", "pg-long-tx", "pg-cache-hit"])
+def test_a_look_through_a_pooler_is_whole_and_leaves_no_setting(pooler, command):
+    with psycopg.connect(pooler, autocommit=True, prepare_threshold=None) as client:
+        before = [client.execute(f"SHOW {name}".encode()).fetchone() for name in ASKED]
+    report = diagnosed(command, "--dsn", pooler)
+    with psycopg.connect(pooler, autocommit=True, prepare_threshold=None) as client:
+        after = [client.execute(f"SHOW {name}".encode()).fetchone() for name in ASKED]
+    assert (report["verdict"], report["gaps"]) == ("clear", [])
+    assert before == after
