@@ -23,7 +23,8 @@ def up(
     kinds: Annotated[
         list[str] | None,
         typer.Argument(
-            help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes), postgres_standby (with its primary)",
+            help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes),"
+            " postgres_standby (with its primary)",
             metavar="[KIND]...",
         ),
     ] = None,
@@ -84,6 +85,9 @@ def _show(state: LabState) -> None:
         typer.echo(state.note)
     if servers.postgres:
         typer.echo(f"postgres {servers.postgres.version}: diag pg-locks --dsn '{servers.postgres.dsn}'")
+    if servers.postgres_standby:
+        standby = servers.postgres_standby
+        typer.echo(f"postgres_standby {standby.version}: diag pg-locks --dsn '{standby.dsn}'")
     if servers.redis:
         typer.echo(f"redis {servers.redis.version}: diag cache-stampede --redis-url {servers.redis.url}")
     if servers.kafka:
