@@ -87,7 +87,7 @@ def postgres_standby(lab_folder: Path) -> Iterator[PostgresServer]:
     yield from _running(lambda: services.start_standby(lab_folder / "postgres_standby"))
 
 
-MAJORS = (14, 17, 18)  # beside the distribution's own; `.ci/deps` fetches them
+MAJORS = (13, 14, 17, 18)  # beside the distribution's own; `.ci/deps` fetches them
 
 
 class PostgresOf(Protocol):

@@ -10,7 +10,7 @@ queue: `JoinWaitQueue` in storage/lmgr/proc.c and the README beside it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from heapq import merge
 from itertools import chain
@@ -91,6 +91,7 @@ class LockGraph:
             elif lock.pid is not None:
                 wait = Wait(actor=actor, pid=lock.pid, tag=lock.tag, mode=lock.mode, waited_s=lock.waited_s)
                 waiting.setdefault(lock.tag, []).append(wait)
+        self._blocked_by = facts.blocked_by
         self._held = {tag: held.get(tag, []) for tag in waiting}  # where nobody waits, nobody is in the way
         self.queues: dict[LockTag, tuple[Wait, ...]] = {
             tag: self._in_queue_order(tag, waits) for tag, waits in waiting.items()
@@ -108,6 +109,8 @@ class LockGraph:
     def _in_queue_order(self, tag: LockTag, waits: list[Wait]) -> tuple[Wait, ...]:
         """Order by arrival, except that a holder goes before the first waiter its own lock keeps waiting."""
         arrived = sorted(waits, key=lambda wait: (-(wait.waited_s or 0.0), wait.pid))
+        if any(wait.pid in self._blocked_by for wait in waits):
+            return _in_told_order(arrived, self._blocked_by)
         mine: dict[Actor, list[LockMode]] = {}
         for actor, mode in self._held.get(tag, ()):
             mine.setdefault(actor, []).append(mode)
@@ -244,6 +247,26 @@ class LockGraph:
             for wait in queue:
                 found.setdefault(wait.actor, []).append(tag)
         return found
+
+
+def _in_told_order(arrived: list[Wait], blocked_by: Mapping[Pid, tuple[int, ...]]) -> tuple[Wait, ...]:
+    """Order a queue by the server's own word on who blocks whom; where it says nothing, as they seem to have come."""
+    here = {wait.pid: wait for wait in arrived}
+    before = {pid: {other for other in blocked_by.get(Pid(pid), ()) if other in here and other != pid} for pid in here}
+    behind: dict[int, list[int]] = {}
+    for pid, others in before.items():
+        for other in others:
+            behind.setdefault(other, []).append(pid)
+    ready = deque(pid for pid, others in before.items() if not others)
+    order: dict[int, None] = {}
+    while ready:
+        pid = ready.popleft()
+        order[pid] = None
+        for later in behind.get(pid, ()):
+            before[later].discard(pid)
+            if not before[later]:
+                ready.append(later)
+    return tuple(here[pid] for pid in (*order, *(pid for pid in here if pid not in order)))
 
 
 class _Leaving:

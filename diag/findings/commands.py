@@ -63,9 +63,7 @@ def rollback_prepared(gid: ServerText) -> Command:
 
 def replication_slots() -> Command:
     """Show every replication slot."""
-    return SqlCommand(
-        "SELECT slot_name, slot_type, active, xmin, catalog_xmin, restart_lsn, wal_status FROM pg_replication_slots;"
-    )
+    return SqlCommand("SELECT * FROM pg_replication_slots;")
 
 
 def drop_replication_slot(slot: ServerText) -> Command:

@@ -182,7 +182,7 @@ def _template(programs: Path, version: str, user: str | None) -> Path:
 
 def _initdb(programs: Path, folder: Path, user: str | None) -> Path:
     cluster = folder / "data"
-    options = ["--no-sync", "--no-instructions", "--username=postgres", "--encoding=UTF8", "--no-locale"]
+    options = ["--no-sync", "--username=postgres", "--encoding=UTF8", "--no-locale"]
     auth = ["--auth-local=trust", "--auth-host=scram-sha-256"]
     process.run(
         [str(programs / "initdb"), "-D", str(cluster), *options, *auth],

@@ -109,6 +109,7 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
     `locks` has every row on an object that has at least one waiter, and the transactionid
     rows of prepared transactions. Names are known for the connected database only, and quoted
     as SQL needs them. `narrowed_to` has the relations that were asked for; empty means all.
+    `blocked_by` is the server's own answer up to PostgreSQL 13, for those in a queue of several.
     """
 
     database: Oid
@@ -117,6 +118,7 @@ class PgLocks(Snapshot, frozen=True, kw_only=True):
     prepared: tuple[PreparedTransaction, ...] = ()
     relations: tuple[Relation, ...] = ()
     narrowed_to: tuple[Oid, ...] = ()
+    blocked_by: Mapping[Pid, tuple[int, ...]] = {}
 
     def asked_for(self, tag: LockTag) -> bool:
         """Return True when the queue on this object is one the person asked about."""

@@ -12,7 +12,7 @@ from diag.analysis.lock_graph import LockGraph, conflicts, wait_rows
 from diag.config import PostgresTarget
 from diag.lab.pg_locks import lock_queue
 from diag.snapshots.base import Scope
-from diag.snapshots.postgres import LockMode, LockTag, Oid
+from diag.snapshots.postgres import LockMode, LockTag, Oid, Pid
 from diag.sources import postgres
 from diag.wire.probe import Deadline, Probe
 
@@ -164,3 +164,34 @@ def test_a_long_chain_of_waits_is_no_work():
     assert len(graph.freed_by(0)) == 500
     assert {graph.root(number) for number in range(500)} == {0}
     assert time.process_time() - started < 0.5, "every queue is looked at again for everyone who leaves"
+
+
+def test_up_to_13_the_servers_own_word_orders_the_queue():
+    """Their statements began in another order than their waits; 201 was first in line, as the server says."""
+    holder = lock(LockMode.ACCESS_SHARE, pid=100)
+    waits = [lock(LockMode.ACCESS_EXCLUSIVE, pid=200 + number, waited_s=9.0 - number) for number in range(3)]
+    told = {Pid(201): (100,), Pid(200): (100, 201), Pid(202): (100, 200, 201)}
+    (queue,) = LockGraph(pg_locks(holder, *waits, blocked_by=told)).queues.values()
+    assert [wait.pid for wait in queue] == [201, 200, 202]
+    (queue,) = LockGraph(pg_locks(holder, *waits)).queues.values()
+    assert [wait.pid for wait in queue] == [200, 201, 202]
+
+
+def test_words_that_contradict_each_other_lose_nobody():
+    waits = [lock(LockMode.ACCESS_EXCLUSIVE, pid=200 + number, waited_s=9.0 - number) for number in range(3)]
+    told = {Pid(200): (201,), Pid(201): (200,), Pid(202): (200,)}
+    (queue,) = LockGraph(pg_locks(*waits, blocked_by=told)).queues.values()
+    assert {wait.pid for wait in queue} == {200, 201, 202}
+
+
+@settings(max_examples=300, deadline=None)
+@given(piles())
+def test_a_cycle_is_what_nobody_outside_it_can_free(pile):
+    held, wanted = pile
+    graph = LockGraph(world(held, wanted))
+    running = {pid for pid, _, _ in held} - set(graph.waits)
+    freed = graph.freed_by(*running)
+    for cycle in graph.cycles():
+        assert not freed & set(cycle)
+        assert set(cycle) <= set(graph.waits)
+    assert bool(graph.cycles()) == bool(set(graph.waits) - freed)

@@ -6,7 +6,22 @@ import os
 from pathlib import Path
 
 import pytest
-from worlds import ORDERS, backend, consumer_group, family, gap, kafka_lag, lock, pg_locks, redis_expiry
+from worlds import (
+    ORDERS,
+    backend,
+    client,
+    consumer_group,
+    family,
+    gap,
+    kafka_lag,
+    lock,
+    pg_cache,
+    pg_locks,
+    pg_transactions,
+    read,
+    redis_expiry,
+    slot,
+)
 
 from diag import __version__
 from diag.config import Context
@@ -15,7 +30,7 @@ from diag.diagnosis.judge import judge
 from diag.findings import Footprint
 from diag.report.markdown import markdown
 from diag.report.terminal import text
-from diag.snapshots.postgres import LockMode
+from diag.snapshots.postgres import LockMode, Oid, Pid
 
 GOLDEN = Path(__file__).parent / "golden"
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -42,6 +57,36 @@ WORLDS = {
         kafka_lag(BEHIND, (0, 1_200, 390.0), (1_100, 1_200, 12.0)),
         kafka_lag(BEHIND, (40, 1_210, 391.0), (1_180, 1_210, 4.0), at_s=2.0, gaps=(gap("members"),)),
     ],
+    "pg-long-tx": [
+        pg_transactions(
+            client(
+                4711,
+                state="idle in transaction",
+                open_s=7_260.0,
+                silent_s=7_200.0,
+                query="SELECT sum(amount) FROM ledger WHERE day < ?",
+                xmin_age_transactions=61_000_000,
+            ),
+            client(4712, state="idle in transaction", open_s=7_200.0, silent_s=7_190.0, query="SELECT ?"),
+            locks_held={Pid(4711): 2, Pid(4712): 1},
+            slots=(slot("standby_2", retained_bytes=73_014_444_032, wal_status="extended"),),
+            after_s=number * 2.0,
+        )
+        for number in range(2)
+    ],
+    "pg-cache-hit": [
+        pg_cache(
+            10**9 + number * 40_000,
+            10**7 + number * 90_000,
+            after_s=number * 10.0,
+            relations=(
+                read("public.baskets", 1, hits=number * 9_000, reads=number * 80_000, scans=number * 19),
+                read("public.baskets_customer", 2, table=Oid(1), valid=False),
+                read("public.orders", 3, hits=number * 30_000, reads=number * 9_000),
+            ),
+        )
+        for number in range(2)
+    ],
     "cache-stampede": [
         redis_expiry(
             family("product:page:{n}", *[290 + number / 1_500 for number in range(3_000)]),
@@ -54,12 +99,14 @@ COST = {
     "pg-locks": "postgres",
     "kafka-lag-dead-group": "kafka",
     "kafka-lag-time-lag": "kafka",
+    "pg-long-tx": "postgres",
+    "pg-cache-hit": "postgres",
     "cache-stampede": "redis",
 }
 
 
 def report(name: str):
-    command = name if name in {"pg-locks", "cache-stampede"} else "kafka-lag"
+    command = "kafka-lag" if name.startswith("kafka-lag") else name
     frames = WORLDS[name]
     made = plan(Request(command=command, context=Context()))
     cost = {COST[name]: Footprint(requests=3, took_s=0.031, bytes_in=7_836, bytes_out=4_627)}

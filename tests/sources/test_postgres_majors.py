@@ -50,7 +50,8 @@ def test_every_fact_is_taken_whole(major, postgres_of):
     server = postgres_of(major)
     for take in (postgres.pg_locks, postgres.pg_transactions, postgres.pg_cache):
         facts = taken(server.dsn, take)
-        assert facts.gaps == ()
+        undated = {"waitstart"} if major < 14 and take is postgres.pg_locks else set()
+        assert {gap.fact for gap in facts.gaps} == undated
         assert facts.target.version.raw.startswith(f"{major}.")
 
 

@@ -24,8 +24,9 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
     """Read the locks somebody waits for. Raises a `SourceError` when even that is not possible."""
     started = time.monotonic()
     major = session.server_major
-    asked: list[tuple[str, dict[str, Any]]] = [(query(name, major), {}) for name in NAMES]
-    (server, locks, backends, prepared), relations, narrowed_to, gaps = _named(session, scope, asked)
+    names = NAMES if major >= _WAITSTART_SINCE else (*NAMES, "blocked_by")
+    asked: list[tuple[str, dict[str, Any]]] = [(query(name, major), {}) for name in names]
+    (server, locks, backends, prepared, *blocked), relations, narrowed_to, gaps = _named(session, scope, asked)
     database, others = without_ours(backends)
     known = typed([_nested(row) for row in locks], Lock)
     if major < _WAITSTART_SINCE:
@@ -45,6 +46,7 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
         relations=relations,
         narrowed_to=narrowed_to,
+        blocked_by={row["pid"]: tuple(row["blocked_by"]) for row in (blocked[0] if blocked else ())},
     )
 
 
