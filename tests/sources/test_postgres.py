@@ -55,16 +55,16 @@ def test_pids_and_modes_are_right_with_no_grants_at_all(lab_servers, plain_role)
 
 def test_a_prepared_transaction_is_found_by_its_gid(postgres):
     with psycopg.connect(postgres.dsn, autocommit=True) as session, psycopg.connect(postgres.dsn) as waiter:
-        session.execute("CREATE TABLE IF NOT EXISTS stock (id int)")
+        session.execute("CREATE TABLE IF NOT EXISTS shelves (id int)")
         session.execute("BEGIN")
-        session.execute("INSERT INTO stock VALUES (1)")
+        session.execute("INSERT INTO shelves VALUES (1)")
         session.execute("PREPARE TRANSACTION 'order-4711'")
         try:
             waiter.execute("SET lock_timeout = '3s'")
             pid = waiter.info.backend_pid
             import threading
 
-            stuck = threading.Thread(target=_expect_timeout, args=(waiter, "LOCK TABLE stock"))
+            stuck = threading.Thread(target=_expect_timeout, args=(waiter, "LOCK TABLE shelves"))
             stuck.start()
             while not session.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pid = %s", (pid,)).fetchone():
                 pass
