@@ -66,3 +66,17 @@ def test_a_look_through_a_pooler_is_whole_and_leaves_no_setting(pooler, command)
         after = [client.execute(f"SHOW {name}".encode()).fetchone() for name in ASKED]
     assert (report["verdict"], report["gaps"]) == ("clear", [])
     assert before == after
+
+
+def test_whoever_keeps_the_pool_is_named_and_not_the_pooler(pooler, postgres):
+    """The server sees the pooler's address only; the client's own application name is still there."""
+    with psycopg.connect(pooler, prepare_threshold=None, application_name="web-7") as forgetful:
+        forgetful.execute("SELECT 1")
+        waiting = psycopg.connect(pooler, autocommit=True, prepare_threshold=None, application_name="web-8")
+        waiting.pgconn.send_query(b"SELECT 1")  # in the pooler's own queue: PostgreSQL does not know of it
+        soon = ("--limit", "pg-long-tx/idle-in-transaction.idle_s=0", "--samples", "1")
+        report = diagnosed("pg-long-tx", "--dsn", postgres.dsn, *soon)
+        forgetful.rollback()
+        waiting.close()
+    assert [found["check"] for found in report["findings"]] == ["pg-long-tx/idle-in-transaction"]
+    assert "web-7" in report["findings"][0]["summary"]
