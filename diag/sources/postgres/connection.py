@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import os
 import select
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -173,10 +174,12 @@ def _climb(conninfo: str, probe: Probe, patience_s: float, shares: dict[Rung, fl
     probe.at(Rung.CONNECT)
     probe.requests += 1
     pgconn = pq.PGconn.connect_start(conninfo.encode())
+    asked_at = time.monotonic()
     polled = pq.PollingStatus.WRITING  # the manual: wait as if this had been the last answer
     while pgconn.status != pq.ConnStatus.BAD and polled != pq.PollingStatus.FAILED:
         probe.rung = _STATES.get(pq.ConnStatus(pgconn.status), probe.rung)
         wait_s = min(patience.remaining_s, shares.get(probe.rung, 1.0) * probe.deadline.allowed_s)
+        asked_at = time.monotonic()
         if not _ready(pgconn.socket, writing=polled == pq.PollingStatus.WRITING, wait_s=wait_s):
             pgconn.finish()
             raise probe.too_slow() if patience.passed else _stalled(probe.rung, wait_s)
@@ -185,7 +188,11 @@ def _climb(conninfo: str, probe: Probe, patience_s: float, shares: dict[Rung, fl
             return pgconn
     said = pgconn.get_error_message()
     pgconn.finish()
-    raise _explain_connect(said, probe.rung)
+    error = _explain_connect(said, probe.rung)
+    silent_s = time.monotonic() - asked_at
+    if isinstance(error, Denied) and silent_s * 1000 >= _LOGIN_LOCK_TIMEOUT_MS:
+        raise _stalled(probe.rung, silent_s, error.message)  # the lock time-out, in whatever language
+    raise error
 
 
 def _ready(fileno: int, *, writing: bool, wait_s: float) -> bool:
@@ -194,9 +201,10 @@ def _ready(fileno: int, *, writing: bool, wait_s: float) -> bool:
     return bool(poll.poll(wait_s * 1000))
 
 
-def _stalled(rung: Rung, wait_s: float) -> TooSlow:
+def _stalled(rung: Rung, wait_s: float, said: str = "") -> TooSlow:
+    ended = f", then: {said}" if said else ""
     return TooSlow(
-        f"the server heard us and has said nothing for {duration(wait_s)}",
+        f"the server heard us and has said nothing for {duration(wait_s)}{ended}",
         rung=rung,
         fix="look for a lock on pg_authid, pg_database or pg_class (VACUUM FULL, LOCK) from a session that is open;"
         " with a longer --deadline this waits longer",
@@ -212,7 +220,9 @@ def _explain_connect(said: str, rung: Rung) -> SourceError:
     if rung in (Rung.AUTH, Rung.AUTHORISE) and any(sign in said for sign in _FULL):
         return Denied(words, rung=rung, fix=_FULL_FIX)
     if rung in (Rung.AUTH, Rung.AUTHORISE) and ("FATAL" in said or "no password supplied" in said):
-        return Denied(words, rung=rung, fix="check user, password, database and pg_hba.conf")
+        return Denied(
+            words, rung=rung, fix="check user, password, database and pg_hba.conf, and whether a connection is left"
+        )
     if rung is Rung.TLS or "SSL" in said:
         return Unreachable(words, rung=Rung.TLS, fix="check sslmode and sslrootcert against what the server offers")
     return Unreachable(words, rung=rung, fix="check host and port, and that the server is running")
