@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from diag.snapshots.base import Snapshot
-from diag.text import KeyText
+from diag.text import KeyText, ServerText
 
 
 class KeyFamily(Struct, frozen=True, kw_only=True):
@@ -43,3 +43,55 @@ class RedisExpiry(Snapshot, frozen=True, kw_only=True):
     keyspace_misses: int = 0
     uptime_s: float = 0.0
     maxmemory_policy: str = ""
+
+
+class KeyCount(Struct, frozen=True, kw_only=True):
+    """How often one key was named in a stream of events."""
+
+    key: KeyText
+    count: int
+
+
+class KeyEvents(Struct, frozen=True, kw_only=True):
+    """Keys named by the server itself since the frame before, most often first.
+
+    `distinct` keys were named `total` times; `top` holds the most frequent. `complete` is False
+    when we stopped listening because there were too many.
+    """
+
+    total: int = 0
+    distinct: int = 0
+    top: tuple[KeyCount, ...] = ()
+    complete: bool = True
+
+
+class RedisLoad(Snapshot, frozen=True, kw_only=True):
+    """What the server counts, for all its logical databases, since it was started (INFO).
+
+    Hits and misses are without our own look-ups up to here. `changes` is
+    rdb_changes_since_last_save (falls to 0 at a save), `calls` are the calls of each command by
+    its lower-case name, `errors` the error replies by their code. `expired_stale_ratio` is the
+    share (0-1) of expired keys still held among those the expiry cycle looks at. `missed` are keys by
+    `keymiss` events where the server sends them, `written` those changed under the asked prefix, by CLIENT
+    TRACKING; None: not listened. `replicas` are connected ones, whose reads are not in these figures.
+    """
+
+    run_id: str
+    role: str = "master"
+    uptime_s: float = 0.0
+    keyspace_hits: int = 0
+    keyspace_misses: int = 0
+    expired_keys: int = 0
+    expired_stale_ratio: float = 0.0
+    evicted_keys: int = 0
+    keys: int = 0
+    volatile_keys: int = 0
+    used_memory_bytes: int = 0
+    maxmemory_bytes: int = 0
+    maxmemory_policy: str = ""
+    changes: int = 0
+    calls: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    missed: KeyEvents | None = None
+    written: KeyEvents | None = None
+    replicas: tuple[ServerText, ...] = ()
