@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from diag.snapshots.base import Snapshot
 from diag.text import KeyText, ServerText
@@ -90,8 +90,8 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     maxmemory_bytes: int = 0
     maxmemory_policy: str = ""
     changes: int = 0
-    calls: dict[str, int] = {}
-    errors: dict[str, int] = {}
+    calls: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
     missed: KeyEvents | None = None
     written: KeyEvents | None = None
     replicas: tuple[ServerText, ...] = ()
