@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
@@ -35,14 +35,28 @@ Argument: TypeAlias = str | bytes | int
 T = TypeVar("T")
 
 
+class LookUps(Struct):
+    """Our own look-ups of keys on a connection so far, which the server counts among its hits and misses."""
+
+    hits: int = 0
+    misses: int = 0
+
+
 class Session(Struct, frozen=True, kw_only=True):
-    """An open connection, already authenticated and on the asked database."""
+    """An open connection, already authenticated and on the asked database.
+
+    `dialled` is the target to open another one, which `closing` ends with this; `ears` holds what listens there.
+    """
 
     connection: Connection
     probe: Probe
     target: Target
     user: str
     database: int
+    dialled: config.RedisTarget
+    own: LookUps = field(default_factory=LookUps)
+    ears: list[Any] = field(default_factory=list)
+    closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 class _Dialled(Connection):
@@ -77,7 +91,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     if probe.require_tls and tls is None and not local:
         connected.close()
         raise Denied("the context requires TLS and this target has none", rung=Rung.TLS, fix="use rediss://")
-    connection = _Dialled(connected)
+    connection, closing = _Dialled(connected), contextlib.ExitStack()
     user = target.username or unquote(parts.username or "")
     try:
         connection.connect()
@@ -88,6 +102,8 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             probe=probe,
             user=user or "default",
             database=database,
+            dialled=target,
+            closing=closing,
             target=Target(
                 kind="redis",
                 name=target.name,
@@ -98,6 +114,7 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
             ),
         )
     finally:
+        closing.close()
         connection.disconnect()
         connected.close()
 
@@ -182,6 +199,14 @@ def shaped(reply: Reply, wanted: type[T]) -> T:
     except msgspec.ValidationError as error:
         message = f"a reply is not what the command promises: {visible(str(error))}"
         raise Unreadable(message, rung=Rung.DECODE, fix="is something between here and Redis?") from error
+
+
+def refused(session: Session, refusal: ResponseError, permission: str) -> SourceError:
+    """Explain an error reply; a missing permission with the line that grants it."""
+    explained = explain(refusal, session.probe)
+    if isinstance(explained, Denied) and explained.rung is Rung.AUTHORISE:
+        return Denied(explained.message, rung=Rung.AUTHORISE, fix=f"ACL SETUSER {session.user} {permission}")
+    return explained
 
 
 def explain(error: Exception, probe: Probe) -> SourceError:

@@ -11,16 +11,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from diag.analysis.key_families import families
-from diag.errors import Denied, Rung, SourceError, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyFamily, RedisExpiry
-from diag.sources.redis.connection import Argument, Reply, Session, exchange, explain, shaped
+from diag.sources.redis.connection import Argument, Reply, Session, exchange, refused, shaped
+from diag.sources.redis.replies import acl_line, gap, moment, number, parsed
 from diag.text import KeyText, ServerText
 
 _SAMPLE_KEYS = 5_000  # finds a cluster of 2 % of a family with power 0.99, costs under 10 ms of server time
@@ -29,6 +28,7 @@ _SCAN_COUNT = 100  # blocks the server for about 0.13 ms
 _KEYS_PER_S = 20_000
 _MOST_SCANS = 2_000  # with MATCH: 200,000 keys looked at, then we stop and say so
 _PEXPIRETIME_SINCE = 7
+_GONE = -2  # PEXPIRETIME's answer for a key that is not there
 
 
 def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
@@ -37,9 +37,9 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
     info, size, clock = exchange(session.connection, session.probe, [("INFO",), ("DBSIZE",), ("TIME",)])
     for reply, permission in ((size, "+dbsize"), (clock, "+time")):
         if isinstance(reply, ResponseError):
-            raise _refused(session, reply, permission)
-    told = {} if isinstance(info, ResponseError) else _parsed(shaped(info, bytes))
-    size, observed_at = shaped(size, int), _moment(shaped(clock, tuple[bytes, bytes]))
+            raise refused(session, reply, permission)
+    told = {} if isinstance(info, ResponseError) else parsed(shaped(info, bytes))
+    size, observed_at = shaped(size, int), moment(shaped(clock, tuple[bytes, bytes]))
     walk = bool(scope.match) or size <= _SAMPLE_KEYS
     names, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
     sampled = names if len(names) <= _SAMPLE_KEYS else random.sample(names, _SAMPLE_KEYS)
@@ -55,28 +55,11 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
         exhaustive=walk and whole and len(sampled) == len(names),
         method=_method(scope, walk=walk, whole=whole and len(sampled) == len(names)),
         database=session.database,
-        keyspace_hits=_number(told, "keyspace_hits"),
-        keyspace_misses=_number(told, "keyspace_misses"),
-        uptime_s=float(_number(told, "uptime_in_seconds")),
+        keyspace_hits=number(told, "keyspace_hits"),
+        keyspace_misses=number(told, "keyspace_misses"),
+        uptime_s=float(number(told, "uptime_in_seconds")),
         maxmemory_policy=told.get("maxmemory_policy", ""),
     )
-
-
-def _moment(clock: tuple[bytes, bytes]) -> datetime:
-    if not all(part.isdigit() for part in clock):
-        message = "the server's TIME is not a time"
-        raise Unreadable(message, rung=Rung.DECODE)
-    try:
-        return datetime.fromtimestamp(int(clock[0]) + int(clock[1]) / 1e6, UTC)
-    except (OverflowError, ValueError, OSError) as error:
-        message = "the server's TIME is out of range"
-        raise Unreadable(message, rung=Rung.DECODE) from error
-
-
-def _number(told: dict[str, str], name: str) -> int:
-    """Return a counter of INFO; 0 when it is not there or not a number."""
-    written = told.get(name, "")
-    return int(written) if written.isascii() and written.isdecimal() else 0
 
 
 def _method(scope: Scope, *, walk: bool, whole: bool) -> str:
@@ -84,11 +67,6 @@ def _method(scope: Scope, *, walk: bool, whole: bool) -> str:
         return "RANDOMKEY, with replacement"
     narrowed = "SCAN MATCH" if scope.match else "SCAN"
     return f"{narrowed}, every key" if whole else f"{narrowed}, a fair draw of what it met"
-
-
-def _parsed(info: bytes) -> dict[str, str]:
-    lines = ServerText.of_bytes(info).raw.splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
 def _drawn(session: Session) -> list[bytes]:
@@ -123,6 +101,8 @@ def _expiries(
     for start in range(0, len(names), _BATCH_KEYS):
         batch = names[start : start + _BATCH_KEYS]
         replies = shaped(_paced(session, [(command, name) for name in batch]), list[int])
+        session.own.misses += replies.count(_GONE)
+        session.own.hits += len(replies) - replies.count(_GONE)
         for name, told_ms in zip(batch, replies, strict=True):
             if told_ms == -1:
                 yield name, None
@@ -136,7 +116,7 @@ def _paced(session: Session, commands: list[tuple[Argument, ...]], *, worth_keys
     replies = exchange(session.connection, session.probe, commands)
     refusal = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
     if refusal is not None:
-        raise _refused(session, refusal, f"+{str(commands[0][0]).lower()} %R~*")
+        raise refused(session, refusal, f"+{str(commands[0][0]).lower()} %R~*")
     rest_s = (worth_keys or len(commands)) / _KEYS_PER_S - (time.monotonic() - started)
     if rest_s > 0:
         session.probe.wait(rest_s)
@@ -169,25 +149,10 @@ def _gaps(  # noqa: PLR0913  what each gap is about
     session: Session, info: object, told: dict[str, str], *, whole: bool, match: str, found: int
 ) -> Iterator[Gap]:
     if isinstance(info, ResponseError):
-        yield _gap("counters", "INFO: counters and version", str(info), _acl(session, "+info"))
+        yield gap("counters", "INFO: counters and version", str(info), acl_line(session, "+info"))
     if told.get("cluster_enabled") == "1":
-        yield _gap("families", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
+        yield gap("families", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
     if match and not found:
-        yield _gap("families", "keys of the asked pattern", "no key matches it in this database", "check --match")
+        yield gap("families", "keys of the asked pattern", "no key matches it in this database", "check --match")
     if not whole:
-        yield _gap("families", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
-
-
-def _refused(session: Session, refusal: ResponseError, permission: str) -> SourceError:
-    explained = explain(refusal, session.probe)
-    if isinstance(explained, Denied) and explained.rung is Rung.AUTHORISE:
-        return Denied(explained.message, rung=Rung.AUTHORISE, fix=_acl(session, permission))
-    return explained
-
-
-def _acl(session: Session, permission: str) -> str:
-    return f"ACL SETUSER {session.user} {permission}"
-
-
-def _gap(fact: str, what: str, why: str, fix: str) -> Gap:
-    return Gap(source="redis", fact=fact, what=ServerText(what), why=ServerText(why), fix=ServerText(fix))
+        yield gap("families", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
