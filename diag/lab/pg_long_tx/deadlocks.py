@@ -47,7 +47,10 @@ def broken(servers: Servers) -> Iterator[None]:
 
 
 def _work(dsn: str, order: tuple[int, int], both: threading.Barrier, enough: threading.Event) -> None:
-    """Take one row, wait until the other one has taken its row, and take that; until it is enough."""
+    """Take one row, wait until the other one has taken its row, and take that; until it is enough.
+
+    Who lost waits for the other to end: else it could take its row back first, and they would wait, not deadlock.
+    """
     with psycopg.connect(dsn, application_name=f"worker-{order[0]}", autocommit=True) as session:
         session.execute("SET deadlock_timeout = '50ms'")
         while not enough.is_set():
@@ -55,3 +58,5 @@ def _work(dsn: str, order: tuple[int, int], both: threading.Barrier, enough: thr
                 session.execute(_TAKE, (order[0],))
                 both.wait()
                 session.execute(_TAKE, (order[1],))
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both.wait()
