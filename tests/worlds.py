@@ -39,7 +39,7 @@ from diag.snapshots.postgres import (
     ReplicationSlot,
     Xid,
 )
-from diag.snapshots.redis import KeyFamily, RedisExpiry
+from diag.snapshots.redis import KeyFamily, RedisExpiry, RedisLoad
 from diag.text import KeyText, ServerText, SqlText
 
 NOW = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
@@ -137,6 +137,15 @@ def redis_expiry(*families: KeyFamily, total_keys: int = 0, gaps: tuple[Gap, ...
         total_keys=total_keys or sampled,
         exhaustive=not total_keys,
         method="RANDOMKEY, with replacement" if total_keys else "SCAN, every key",
+    )
+
+
+def redis_load(*, after_s: float = 0.0, run_id: str = "a", **counted: Any) -> RedisLoad:
+    """Counters of a server that has been up for a day."""
+    return RedisLoad(
+        target=Target(kind="redis", address="cache-1:6379/0", version=ServerText("7.2.4"), local=True),
+        observed_at=NOW + timedelta(seconds=after_s),
+        **{"run_id": run_id, "uptime_s": 86_400.0 + after_s, "maxmemory_policy": "noeviction"} | counted,
     )
 
 

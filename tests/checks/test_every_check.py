@@ -21,6 +21,7 @@ from worlds import (
     pg_transactions,
     read,
     redis_expiry,
+    redis_load,
     slot,
 )
 
@@ -40,7 +41,7 @@ from diag.snapshots.kafka import (
     TopicSettings,
 )
 from diag.snapshots.postgres import LockMode, LockTag, Oid, PgCache, PgLocks, PgTransactions, Xid
-from diag.snapshots.redis import RedisExpiry
+from diag.snapshots.redis import RedisExpiry, RedisLoad
 from diag.text import ServerText
 
 SPAN_S = st.floats(0, 10**6, allow_nan=False)
@@ -181,6 +182,21 @@ TRANSACTIONS = st.lists(
     min_size=1,
     max_size=3,
 )
+LOADS = st.lists(
+    st.builds(
+        lambda counted, policy, after_s: redis_load(after_s=after_s, maxmemory_policy=policy, **counted),
+        st.fixed_dictionaries(
+            dict.fromkeys(
+                ("keyspace_hits", "keyspace_misses", "evicted_keys", "used_memory_bytes", "maxmemory_bytes", "keys"),
+                COUNTS,
+            )
+        ),
+        st.sampled_from(["noeviction", "allkeys-lru", "volatile-ttl", "?"]),
+        st.sampled_from([0.0, 2.0]),
+    ),
+    min_size=1,
+    max_size=3,
+)
 WORLDS = {
     PgLocks: PG,
     PgTransactions: TRANSACTIONS,
@@ -188,6 +204,7 @@ WORLDS = {
     KafkaLag: KAFKA,
     KafkaHistory: KAFKA,
     RedisExpiry: REDIS.map(lambda world: [world]),
+    RedisLoad: LOADS,
 }
 RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 

@@ -20,6 +20,7 @@ from worlds import (
     pg_transactions,
     read,
     redis_expiry,
+    redis_load,
     slot,
 )
 
@@ -94,6 +95,20 @@ WORLDS = {
             total_keys=180_000,
         )
     ],
+    "cache-hit": [
+        redis_load(
+            after_s=number * 2.0,
+            keyspace_hits=10**9 + number * 6_400,
+            keyspace_misses=10**7 + number * 2_100,
+            evicted_keys=10**6 + number * 840,
+            used_memory_bytes=2_147_400_000,
+            maxmemory_bytes=2_147_483_648,
+            maxmemory_policy="allkeys-lru",
+            keys=1_830_411,
+            volatile_keys=1_700_002,
+        )
+        for number in range(2)
+    ],
 }
 COST = {
     "pg-locks": "postgres",
@@ -102,6 +117,7 @@ COST = {
     "pg-long-tx": "postgres",
     "pg-cache-hit": "postgres",
     "cache-stampede": "redis",
+    "cache-hit": "redis",
 }
 
 
