@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.cache_use import evictable, fill_ratio, used
-from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, ShellCommand, Step, Subject, say
+from diag.checks.cache_hit._memory import WHAT_IS_BIG, more_memory
+from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.redis import RedisLoad
 
@@ -48,21 +49,10 @@ def judge(window: Window[RedisLoad], limits: Limits) -> Iterator[Finding]:
             Evidence(name="keys it may evict", value=Quantity(evictable(last), "keys"), source="INFO keyspace"),
         ),
         ruled_out=(say("expiry: evicted_keys counts only what was thrown away for memory"),),
-        steps=(_WHAT_IS_BIG, _MORE_MEMORY, _SHORTER),
+        steps=(WHAT_IS_BIG, more_memory(say("evicted_keys stands still in the next look")), _SHORTER),
     )
 
 
-_WHAT_IS_BIG = Step(
-    title=say("See what takes the memory, on a replica if there is one: this reads every key"),
-    risk=Risk.READ_ONLY,
-    command=ShellCommand(("redis-cli", "--memkeys", "-i", "0.01")),
-    expect=say("one family that has grown; compare it with the last release or import"),
-)
-_MORE_MEMORY = Step(
-    title=say("If the host has memory to spare, raise maxmemory (CONFIG SET maxmemory), leaving room for a fork"),
-    risk=Risk.REVERSIBLE,
-    expect=say("evicted_keys stands still in the next look"),
-)
 _SHORTER = Step(
     title=say("Give the largest family a shorter time to live, where it is written"),
     risk=Risk.REVERSIBLE,

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.cache_use import evictable, fill_ratio, used
-from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, ShellCommand, Step, Subject, say
+from diag.checks.cache_hit._memory import WHAT_IS_BIG, more_memory
+from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.redis import RedisLoad
 
@@ -52,21 +53,10 @@ def judge(window: Window[RedisLoad], limits: Limits) -> Iterator[Finding]:
             Evidence(name="refused", value=Quantity(refused, "writes"), source="INFO errorstat_OOM, window"),
             Evidence(name="keys with expiry", value=Quantity(last.volatile_keys, "keys"), source="INFO keyspace"),
         ),
-        steps=(_WHAT_IS_BIG, _MORE_MEMORY, _EVICT),
+        steps=(WHAT_IS_BIG, more_memory(say("no OOM error in the next look")), _EVICT),
     )
 
 
-_WHAT_IS_BIG = Step(
-    title=say("See what takes the memory, on a replica if there is one: this reads every key"),
-    risk=Risk.READ_ONLY,
-    command=ShellCommand(("redis-cli", "--memkeys", "-i", "0.01")),
-    expect=say("one family that has grown; compare it with the last release or import"),
-)
-_MORE_MEMORY = Step(
-    title=say("If the host has memory to spare, raise maxmemory (CONFIG SET maxmemory), leaving room for a fork"),
-    risk=Risk.REVERSIBLE,
-    expect=say("no OOM error in the next look"),
-)
 _EVICT = Step(
     title=say("Only if everything here is a cache that can be recomputed: let it evict (maxmemory-policy allkeys-lru)"),
     risk=Risk.DISRUPTIVE,
