@@ -65,6 +65,28 @@ class KeyEvents(Struct, frozen=True, kw_only=True):
     complete: bool = True
 
 
+class WatchedKey(Struct, frozen=True, kw_only=True):
+    """The one key that was asked for by its whole name (--match without glob characters), as it is in a frame.
+
+    `expires_in_s` counts from the frame's `observed_at`; None where the key never expires or is not there.
+    """
+
+    key: KeyText
+    exists: bool
+    expires_in_s: float | None = None
+
+
+class NodeReads(Struct, frozen=True, kw_only=True):
+    """What one server of a cluster, or one replica, counts since it was started; without our own look-ups."""
+
+    address: ServerText
+    role: str
+    run_id: str
+    keyspace_hits: int
+    keyspace_misses: int
+    keys: int = 0
+
+
 class RedisLoad(Snapshot, frozen=True, kw_only=True):
     """What the server counts, for all its logical databases, since it was started (INFO).
 
@@ -73,7 +95,8 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     replies by their code. `expired_stale_ratio` is the share (0-1) of expired keys still held among those
     the expiry cycle looks at. `missed` are keys by `keymiss` events where `keyspace_events`, the setting
     (None: not readable), has them sent; `written` those changed under the asked prefix, by CLIENT TRACKING;
-    None: not listened. `replicas` are connected ones, whose reads are not in these figures.
+    None: not listened. `nodes` are all the servers that were asked, the dialled one first: the figures are their sum.
+    `replicas` are connected ones that could not be asked, whose reads are not in these figures.
     """
 
     run_id: str
@@ -95,4 +118,6 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     missed: KeyEvents | None = None
     written: KeyEvents | None = None
     keyspace_events: str | None = None
+    watched: WatchedKey | None = None
+    nodes: tuple[NodeReads, ...] = ()
     replicas: tuple[ServerText, ...] = ()
