@@ -129,11 +129,12 @@ class Setting(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What a command runs with."""
+    """What a command runs with. `unnamed` are the kinds of target for which nothing but a default stands, if that."""
 
     context_name: str
     context: Context
     shown: tuple[Setting, ...]
+    unnamed: tuple[str, ...] = ()
     file: Path | None = None
 
 
@@ -169,6 +170,7 @@ _TYPES: dict[str, type[AnyTarget]] = {
     "loki": HttpTarget,
     "jaeger": HttpTarget,
 }
+_DEFAULT = "default"  # the source of what nobody named
 _DEFAULTED = ("kafka", "postgres", "redis")  # a default address exists; the witnesses have none
 
 
@@ -259,15 +261,17 @@ def settle(
     chosen = config.contexts.get(name, Context())
     shown = [Setting(name="context", value=visible(name), source=name_source)]
     settled: dict[str, tuple[AnyTarget, ...]] = {}
+    unnamed: list[str] = []
     for kind in _TYPES:
         targets, source = _targets(kind, flags, environment, chosen, f"context {visible(name)}")
         settled[kind] = targets
+        unnamed += [kind] if source == _DEFAULT else []
         shown += [
             Setting(name=visible(f"{kind} {target.name}"), value=visible(target.address), source=source)
             for target in targets
         ]
     merged = msgspec.structs.replace(chosen, **settled)
-    return Settings(context_name=name, context=merged, shown=tuple(shown), file=path)
+    return Settings(context_name=name, context=merged, shown=tuple(shown), unnamed=tuple(unnamed), file=path)
 
 
 def _own_file() -> Path | None:
@@ -297,11 +301,11 @@ def _targets(
         ), f"variable {_ECOSYSTEM[kind]}"
     if kind == "postgres" and any(name.startswith("PG") and environment[name] for name in environment):
         return (PostgresTarget(),), "variables PG*"
-    return ((_TYPES[kind](),), "default") if kind in _DEFAULTED else ((), "default")
+    return ((_TYPES[kind](),), _DEFAULT) if kind in _DEFAULTED else ((), _DEFAULT)
 
 
 def _first(*candidates: tuple[str, str]) -> tuple[str, str]:
-    return next(((value, source) for value, source in candidates if value), ("", "default"))
+    return next(((value, source) for value, source in candidates if value), ("", _DEFAULT))
 
 
 _KEY_VALUE = re.compile(r"\s*\w+\s*=")  # a libpq connection string rather than a URL

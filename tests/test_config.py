@@ -292,3 +292,12 @@ def test_only_a_file_of_ones_own_may_start_programs(written):
     harmless = written('[[contexts.default.redis]]\npassword_file = "/p"\n', "other.toml")
     os.chown(harmless, 65_534, -1)
     config.read(harmless)
+
+
+def test_kinds_for_which_only_a_default_stands_are_told(written):
+    witnesses = {"prometheus", "loki", "jaeger"}
+    assert set(config.settle({}, {}).unnamed) == {"kafka", "postgres", "redis"} | witnesses
+    assert "prometheus" not in config.settle({"prometheus": "http://h"}, {}).unnamed
+    assert "postgres" not in config.settle({}, {"PGHOST": "db-1"}).unnamed
+    file = written('[[contexts.default.redis]]\nurl = "redis://a"\n')
+    assert set(config.settle({}, {}, file=file).unnamed) == {"kafka", "postgres"} | witnesses
