@@ -79,7 +79,7 @@ class RedisTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class HttpTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A witness reached over HTTP (Prometheus, Loki, Jaeger); a path in `url` is kept as a prefix."""
+    """A witness reached over HTTP; a path in `url` is kept as a prefix."""
 
     url: str = ""
     token: str = ""
@@ -91,7 +91,21 @@ class HttpTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return without_password(self.url)
 
 
-AnyTarget: TypeAlias = KafkaTarget | PostgresTarget | RedisTarget | HttpTarget
+class NamedSeries(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which series count what, as PromQL selectors; empty ones are looked for by the exporters' usual names."""
+
+    hits: str = ""
+    misses: str = ""
+    queries: str = ""
+
+
+class PrometheusTarget(HttpTarget, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Prometheus server, or whatever answers its API. A password without a username is sent as a bearer token."""
+
+    series: NamedSeries = NamedSeries()
+
+
+AnyTarget: TypeAlias = KafkaTarget | PostgresTarget | RedisTarget | PrometheusTarget | HttpTarget
 
 
 class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +114,7 @@ class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kafka: tuple[KafkaTarget, ...] = ()
     postgres: tuple[PostgresTarget, ...] = ()
     redis: tuple[RedisTarget, ...] = ()
-    prometheus: tuple[HttpTarget, ...] = ()
+    prometheus: tuple[PrometheusTarget, ...] = ()
     loki: tuple[HttpTarget, ...] = ()
     jaeger: tuple[HttpTarget, ...] = ()
     require_tls: bool = False
@@ -166,7 +180,7 @@ _TYPES: dict[str, type[AnyTarget]] = {
     "kafka": KafkaTarget,
     "postgres": PostgresTarget,
     "redis": RedisTarget,
-    "prometheus": HttpTarget,
+    "prometheus": PrometheusTarget,
     "loki": HttpTarget,
     "jaeger": HttpTarget,
 }
