@@ -70,11 +70,12 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
     import msgspec
 
     from diag import config
+    from diag.addresses import passwords_in
     from diag.diagnosis import Request, plan
     from diag.snapshots.base import Scope
 
     flags = {kind: options[flag] for flag, kind in _FLAGS.items() if options.get(flag)}
-    if any(config.passwords_in(value) for value in flags.values()):
+    if any(passwords_in(value) for value in flags.values()):
         sys.stderr.write("diag: warning: a password on the command line can be seen by others on this machine\n")
     file = Path(options["config"]) if options["config"] else None
     settings = config.settle(flags, os.environ, file=file, context=options["context"])
@@ -133,7 +134,7 @@ def _span_s(written: str, longest: tuple[str, float]) -> float:
 
 def _again(options: dict[str, Any]) -> tuple[str, ...]:
     """Return the words that lead to the same targets once more; one that holds a password is left out."""
-    from diag.config import passwords_in
+    from diag.addresses import passwords_in
 
     names = ("context", "config", "kafka_config", *_FLAGS)
     typed = ((name, options.get(name, "")) for name in names)
