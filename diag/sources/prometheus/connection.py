@@ -153,6 +153,15 @@ def known_series(session: Session, selectors: Sequence[str], start_s: int, end_s
     return asked(session.http, session.client.get_series, list[dict[str, str]], start, end, params=words)
 
 
+def number(written: str) -> float:
+    """Read the value of a sample. Raises `Unreadable` when it is none."""
+    try:
+        return float(written)
+    except ValueError as error:
+        message = f"a sample is no number: {visible(repr(written[:40]))}"
+        raise Unreadable(message, rung=Rung.DECODE, fix="is something between here and Prometheus?") from error
+
+
 def asked(http: BoundedSession, ask: Any, wanted: type[T], *words: Any, **named: Any) -> T:
     """Call the client and give its answer a type. Raises a `SourceError`."""
     try:

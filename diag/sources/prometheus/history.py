@@ -40,11 +40,12 @@ _WORDS = {"hits": "cache hits", "misses": "cache misses", "queries": "the databa
 
 
 class _Reading(Struct):
-    """What was found on the way."""
+    """The asked span, and what was found on the way; `warned` is what makes the list of series uncertain."""
 
     span_s: int
     start_s: int
     end_s: int
+    warned: tuple[str, ...] = ()
     gaps: list[Gap] = field(default_factory=list)
 
 
@@ -55,6 +56,7 @@ def cache_history(session: Session, scope: Scope) -> CacheHistory:
     reading = _Reading(span_s=span_s, start_s=end_s - span_s, end_s=end_s)
     defaults = [name for fact in _CANDIDATES if not _named(session, fact) for name in _usual(fact)]
     known = known_series(session, defaults, reading.start_s, end_s) if defaults else []
+    reading.warned = tuple(session.http.warnings)
     found = {fact: _counter(session, fact, known, reading) for fact in _CANDIDATES}
     return CacheHistory(
         target=session.target,
@@ -89,7 +91,7 @@ def _counter(session: Session, fact: str, known: Sequence[dict[str, str]], readi
     except Unreadable as error:
         reading.gaps.append(_gap(fact, error.message, error.fix, error.rung))
         return None
-    for warning in dict.fromkeys(session.http.warnings[before:]):
+    for warning in dict.fromkeys([*reading.warned, *session.http.warnings[before:]]):
         reading.gaps.append(_gap(fact, f"Prometheus warns: {warning}", "see its stores and its log", what="all of "))
     if found is None:
         reading.gaps.append(_not_found(fact, named, reading))

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from diag.errors import Rung
-from diag.sources.prometheus.connection import Samples, Session, instant, raw
+from diag.sources.prometheus.connection import Samples, Session, instant, number, raw
 from diag.sources.prometheus.http import TooMuch
 
 MOST_POINTS = 8_000  # of a series in an answer: below the 10 000 and 11 000 that servers allow, should they be uneven
@@ -36,7 +36,7 @@ class Series(Struct, frozen=True, kw_only=True):
 def read(session: Session, selector: str, start_s: int, end_s: int) -> tuple[Series, ...]:
     """Read every sample after `start_s` up to `end_s`. Raises a `SourceError`; `TooMuch` when it is too much in all."""
     counted = instant(session, f"count_over_time({selector}[{end_s - start_s}s])", end_s)
-    counts = [float(one.value[1]) for one in counted]
+    counts = [number(one.value[1]) for one in counted]
     if sum(counts) > MOST_SAMPLES_IN_ALL:
         message = f"{sum(counts):.0f} samples, {MOST_SAMPLES_IN_ALL} at most"
         raise TooMuch(message, rung=Rung.QUERY, fix="ask for less with --history, or name fewer series")
@@ -82,7 +82,7 @@ def merged(answers: Iterable[Sequence[Samples]], start_s: float, end_s: float) -
         for one in answer:
             points = found.setdefault(tuple(sorted(one.metric.items())), {})
             for at_s, written in one.values:
-                if start_s < at_s <= end_s and math.isfinite(total := float(written)):
+                if start_s < at_s <= end_s and math.isfinite(total := number(written)):
                     points.setdefault(at_s, total)
     return tuple(
         Series(labels=labels, at_s=tuple(sorted(points)), totals=tuple(points[at_s] for at_s in sorted(points)))
