@@ -1,0 +1,90 @@
+"""How fast keys may be looked at on one connection, by what our own round trips say of the server.
+
+A look that hurts shows first in its own round trips: they share the server's one thread with everybody else's.
+The rate is halved when their p95 doubles, and the look ends with what it has when they stay
+5 ms above what a bare round trip took before.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+
+from diag.sources.redis.connection import Session, ask
+
+BATCH_KEYS = 100
+"""Keys of one SCAN or one batch: blocks the server for about 0.2 ms; the batch, not the rate, sets the stall."""
+_KEYS_PER_S = 20_000
+_BARE_TRIPS, _BARE_S = 5, 0.02  # cheap round trips before, as many as fit: a far server gets one
+_RECENT = 20  # batches: 0.1 s at full rate
+_P95 = 0.95
+_SOME = 5  # batches that say what is usual, and how many make a state of what could be one hiccup
+_DOUBLED = 2.0
+_FELT_S = 0.0005  # half a millisecond: below, a doubling is the scheduler's
+_SUFFERING_S = 0.005
+_LEAST_TIME = 0.25  # of the command's deadline, left for whatever comes after the sample
+_TOGETHER = 10  # most batches under way at a time, to a server so far away that one would leave it idle
+
+
+class Pace:
+    """Counts what may be sent next; says when to stop and why."""
+
+    def __init__(self, session: Session, names_per_s: int = 0) -> None:
+        """Time a few bare round trips first; `names_per_s` is how many names may be looked through, if more."""
+        self._probe = session.probe
+        self._keys_per_s = float(_KEYS_PER_S)
+        self._names_per_s = float(names_per_s or _KEYS_PER_S)
+        bare: list[float] = []
+        while len(bare) < _BARE_TRIPS and sum(bare) < _BARE_S:
+            started = time.monotonic()
+            ask(session, [("TIME",)])
+            bare.append(time.monotonic() - started)
+        self.bare_s = statistics.median(bare)
+        self._usual: list[float] = []
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self.halved = 0
+        self.why = ""
+
+    @property
+    def together(self) -> int:
+        """Batches that are under way at a time: one, unless the server is so far away that it would idle."""
+        return max(1, min(_TOGETHER, int(self.bare_s / self.rest_s)))
+
+    @property
+    def rest_s(self) -> float:
+        """Seconds from one batch to the next, when it looks up few keys."""
+        return BATCH_KEYS / self._names_per_s
+
+    @property
+    def stopped(self) -> bool:
+        """True when nothing more may be asked; `why` says it in words."""
+        if not self.why and self._probe.deadline.remaining_s < _LEAST_TIME * self._probe.deadline.allowed_s:
+            self.why = "the time was up"
+        return bool(self.why)
+
+    def took(self, trip_s: float) -> None:
+        """Note how long a batch took from its sending to its last reply."""
+        if len(self._usual) < _SOME:
+            self._usual.append(trip_s)
+        self._recent.append(trip_s)
+        if len(self._recent) < _SOME:
+            return
+        lately = list(self._recent)[-_SOME:]
+        if statistics.median(lately) > self.bare_s + max(_SUFFERING_S, self.bare_s / 2):  # the way itself varies
+            self.why = f"round trips rose from {self.bare_s * 1000:.1f} to {statistics.median(lately) * 1000:.1f} ms"
+            return
+        usual_s = statistics.median(self._usual)
+        high_s = sorted(self._recent)[math.ceil(_P95 * len(self._recent)) - 1]
+        if len(self._recent) == _RECENT and high_s > max(_DOUBLED * usual_s, usual_s + _FELT_S):
+            self._keys_per_s /= 2
+            self._names_per_s /= 2
+            self.halved += 1
+            self._recent.clear()
+
+    def rest(self, since: float, keys: int = 0) -> None:
+        """Wait until the batch after one that was sent at `since` (monotonic) and looked up so many keys."""
+        left_s = max(self.rest_s, keys / self._keys_per_s) - (time.monotonic() - since)
+        if left_s > 0:
+            self._probe.wait(left_s)
