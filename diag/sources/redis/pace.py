@@ -20,7 +20,8 @@ _KEYS_PER_S = 20_000
 _BARE_TRIPS, _BARE_S = 5, 0.02  # cheap round trips before, as many as fit: a far server gets one
 _RECENT = 20  # batches: 0.1 s at full rate
 _P95 = 0.95
-_SOME = 5  # batches that say what is usual, and how many make a state of what could be one hiccup
+_SOME = 5  # batches that make a state of what could be one hiccup
+_MOST_HALVINGS = 3  # 2,500 keys/s; from there on it is the machine between that is slow, or we stop
 _DOUBLED = 2.0
 _FELT_S = 0.0005  # half a millisecond: below, a doubling is the scheduler's
 _SUFFERING_S = 0.005
@@ -42,7 +43,7 @@ class Pace:
             ask(session, [("TIME",)])
             bare.append(time.monotonic() - started)
         self.bare_s = statistics.median(bare)
-        self._usual: list[float] = []
+        self._usual_s = 0.0
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.halved = 0
         self.why = ""
@@ -66,18 +67,18 @@ class Pace:
 
     def took(self, trip_s: float) -> None:
         """Note how long a batch took from its sending to its last reply."""
-        if len(self._usual) < _SOME:
-            self._usual.append(trip_s)
         self._recent.append(trip_s)
         if len(self._recent) < _SOME:
             return
-        lately = list(self._recent)[-_SOME:]
-        if statistics.median(lately) > self.bare_s + max(_SUFFERING_S, self.bare_s / 2):  # the way itself varies
-            self.why = f"round trips rose from {self.bare_s * 1000:.1f} to {statistics.median(lately) * 1000:.1f} ms"
+        lately_s = statistics.median(list(self._recent)[-_SOME:])
+        if lately_s > self.bare_s + max(_SUFFERING_S, self.bare_s / 2):  # a long way varies by itself
+            self.why = f"round trips rose from {self.bare_s * 1000:.1f} to {lately_s * 1000:.1f} ms"
+        if len(self._recent) < _RECENT:
             return
-        usual_s = statistics.median(self._usual)
-        high_s = sorted(self._recent)[math.ceil(_P95 * len(self._recent)) - 1]
-        if len(self._recent) == _RECENT and high_s > max(_DOUBLED * usual_s, usual_s + _FELT_S):
+        high_s = sorted(self._recent)[math.ceil(_P95 * _RECENT) - 1]
+        if not self._usual_s:
+            self._usual_s = high_s
+        elif high_s > max(_DOUBLED * self._usual_s, self._usual_s + _FELT_S) and self.halved < _MOST_HALVINGS:
             self._keys_per_s /= 2
             self._names_per_s /= 2
             self.halved += 1

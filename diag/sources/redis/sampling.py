@@ -48,22 +48,19 @@ class Sample(Struct):
     @property
     def hopeless(self) -> bool:
         """True when further batches would be refused as well; some keys alone may be forbidden."""
-        if self.refusal is None:
-            return self.undrawn is not None
-        return "NOPERM" not in str(self.refusal) or not self.expiries
+        forbidden = self.refusal is not None and ("NOPERM" not in str(self.refusal) or not self.expiries)
+        return forbidden or self.undrawn is not None
 
 
 class Turn(Struct):
-    """One chain of batches, each of which begins where the one before ended."""
-
-    names: list[bytes] = field(default_factory=list)
+    """One chain of batches that draw names, each of which begins where the one before ended."""
 
     def words(self) -> tuple[bytes, int]:
         """Return the commands that draw the next names, packed, and how many they are; 0 when there is no next."""
         raise NotImplementedError
 
-    def drew(self, replies: Sequence[Reply]) -> ResponseError | None:
-        """Take the replies to `words`; return a refusal."""
+    def drew(self, replies: Sequence[Reply]) -> list[bytes] | ResponseError:
+        """Take the replies to `words`; return the names, or a refusal."""
         raise NotImplementedError
 
 
@@ -89,8 +86,8 @@ class Walk(Turn):
         narrowed = (b"MATCH", self.match) if self.match else ()
         return packed(b"SCAN", b"%d" % self.cursor, *narrowed, b"COUNT", b"%d" % self.count), 1
 
-    def drew(self, replies: Sequence[Reply]) -> ResponseError | None:
-        """Keep the names that are new, and the cursor."""
+    def drew(self, replies: Sequence[Reply]) -> list[bytes] | ResponseError:
+        """Return the names that are new, and keep the cursor."""
         if isinstance(replies[0], ResponseError):
             return replies[0]
         written, found = shaped(replies[0], tuple[bytes, list[bytes]])
@@ -99,9 +96,9 @@ class Walk(Turn):
         self.walked += (place_of(cursor) - place_of(self.cursor)) % 1.0
         self.ended = cursor == 0 if self.until == 1.0 else self.walked >= self.until or cursor == self.cursor
         self.cursor = cursor
-        self.names = [name for name in dict.fromkeys(found) if name not in self.seen]
-        self.seen.update(self.names)
-        return None
+        names = [name for name in dict.fromkeys(found) if name not in self.seen]
+        self.seen.update(names)
+        return names
 
 
 class Draws(Turn):
@@ -114,11 +111,11 @@ class Draws(Turn):
         count = min(BATCH_KEYS, self.draws)
         return packed(b"RANDOMKEY") * count, count
 
-    def drew(self, replies: Sequence[Reply]) -> ResponseError | None:
-        """Keep the names; there are none when the database is empty."""
+    def drew(self, replies: Sequence[Reply]) -> list[bytes] | ResponseError:
+        """Return the names; there are none when the database is empty."""
         self.draws -= len(replies)
-        self.names = [name for name in replies if isinstance(name, bytes)]
-        return next((one for one in replies if isinstance(one, ResponseError)), None)
+        refusal = next((one for one in replies if isinstance(one, ResponseError)), None)
+        return refusal or [name for name in replies if isinstance(name, bytes)]
 
 
 def packed(*words: bytes) -> bytes:
@@ -176,7 +173,7 @@ def blocks(server: Server, wanted: int, most: int) -> Sample:
         for number in range(_BLOCKS)
     ]
     sample = drawn(server, turns, enough=wanted)
-    sample.whole = all(turn.ended for turn in turns) and not any(turn.names for turn in turns)
+    sample.whole = all(turn.ended for turn in turns) and len(sample.expiries) < wanted
     sample.seen_ratio = min(1.0, sum(turn.walked for turn in turns))
     return sample
 
@@ -189,33 +186,57 @@ def draws(server: Server, wanted: int) -> Sample:
 
 
 def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None) -> Sample:
-    """Go round the chains until all have ended, `enough` keys were looked up, or the pace says stop."""
+    """Go round the chains until all have ended, `enough` keys were looked up, or the pace says stop.
+
+    Each batch looks up the names that the one before drew, which the server's processor still has at hand.
+    """
     session, pace, sample, waiting = server.session, server.pace, Sample(), deque(turns)
-    command = b"PEXPIRETIME" if server.modern else b"PTTL"
-    while waiting and not sample.hopeless and (enough is None or len(sample.expiries) < enough):
-        met = len(sample.expiries) + sum(len(turn.names) for turn in waiting)
-        last = pace.stopped or (enough is not None and met >= enough)
-        under_way = []
-        for turn in [waiting.popleft() for _ in range(min(pace.together, len(waiting)))]:
-            names, (words, count) = turn.names, (b"", 0) if last else turn.words()
-            turn.names = []
-            if names or count:
-                sent_at = time.monotonic()
-                send(session.connection, session.probe, b"".join(packed(command, name) for name in names) + words)
-                under_way.append((turn, names, count, sent_at))
-                if pace.together > 1:
-                    pace.rest(sent_at, len(names))
-        for turn, names, count, sent_at in under_way:
-            replies = receive(session.connection, session.probe, len(names) + count)
-            pace.took(time.monotonic() - sent_at)
-            _keep(session, sample, names, replies[: len(names)])
-            if count:
-                sample.undrawn = turn.drew(replies[len(names) :]) or sample.undrawn
-                waiting.append(turn)
-            pace.rest(sent_at, len(names))
+    names: deque[list[bytes]] = deque()
+    while (waiting or names) and not sample.hopeless and (enough is None or len(sample.expiries) < enough):
+        met = len(sample.expiries) + sum(map(len, names))
+        if pace.stopped or (enough is not None and met >= enough):
+            waiting.clear()
+        under_way = [
+            _sent(server, names.popleft() if names else [], waiting.popleft() if waiting else None)
+            for _ in range(min(pace.together, max(len(waiting), len(names))))
+        ]
+        for batch in under_way:
+            replies = receive(session.connection, session.probe, len(batch.names) + batch.count)
+            pace.took(time.monotonic() - batch.sent_at)
+            _keep(session, sample, batch.names, replies[: len(batch.names)])
+            if batch.turn is not None and batch.count:
+                found = batch.turn.drew(replies[len(batch.names) :])
+                waiting.append(batch.turn)
+                if isinstance(found, ResponseError):
+                    sample.undrawn = found
+                elif found:
+                    names.append(found)
+            pace.rest(batch.sent_at, len(batch.names))
     if enough is not None:
         del sample.expiries[enough:]
     return sample
+
+
+class Batch(Struct):
+    """What is under way: look-ups of `names`, then `count` commands of a chain."""
+
+    names: list[bytes]
+    turn: Turn | None
+    count: int
+    sent_at: float
+
+
+def _sent(server: Server, names: list[bytes], turn: Turn | None) -> Batch:
+    """Send one batch, and leave the server its rest when others are sent before the replies are read."""
+    session = server.session
+    words, count = turn.words() if turn else (b"", 0)
+    command = b"PEXPIRETIME" if server.modern else b"PTTL"
+    batch = Batch(names=names, turn=turn, count=count, sent_at=time.monotonic())
+    if names or count:
+        send(session.connection, session.probe, b"".join(packed(command, name) for name in names) + words)
+        if server.pace.together > 1:
+            server.pace.rest(batch.sent_at, len(names))
+    return batch
 
 
 def _keep(session: Session, sample: Sample, names: list[bytes], replies: list[Reply]) -> None:
