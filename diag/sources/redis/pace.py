@@ -13,6 +13,7 @@ import time
 from collections import deque
 
 from diag.sources.redis.connection import Session, ask
+from diag.wire.probe import Probe
 
 BATCH_KEYS = 100
 """Keys of one SCAN or one batch: blocks the server for about 0.2 ms; the batch, not the rate, sets the stall."""
@@ -32,17 +33,12 @@ _TOGETHER = 10  # most batches under way at a time, to a server so far away that
 class Pace:
     """Counts what may be sent next; says when to stop and why."""
 
-    def __init__(self, session: Session, names_per_s: int = 0) -> None:
-        """Time a few bare round trips first; `names_per_s` is how many names may be looked through, if more."""
-        self._probe = session.probe
+    def __init__(self, probe: Probe, bare_s: float, names_per_s: int = 0) -> None:
+        """Begin at full rate; `bare_s` is a bare round trip, `names_per_s` how many names may be looked through."""
+        self._probe = probe
+        self.bare_s = bare_s
         self._keys_per_s = float(_KEYS_PER_S)
         self._names_per_s = float(names_per_s or _KEYS_PER_S)
-        bare: list[float] = []
-        while len(bare) < _BARE_TRIPS and sum(bare) < _BARE_S:
-            started = time.monotonic()
-            ask(session, [("TIME",)])
-            bare.append(time.monotonic() - started)
-        self.bare_s = statistics.median(bare)
         self._usual_s = 0.0
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.halved = 0
@@ -89,3 +85,13 @@ class Pace:
         left_s = max(self.rest_s, keys / self._keys_per_s) - (time.monotonic() - since)
         if left_s > 0:
             self._probe.wait(left_s)
+
+
+def bare_trip_s(session: Session) -> float:
+    """Time a few round trips that ask for nothing; return the median."""
+    taken: list[float] = []
+    while len(taken) < _BARE_TRIPS and sum(taken) < _BARE_S:
+        started = time.monotonic()
+        ask(session, [("TIME",)])
+        taken.append(time.monotonic() - started)
+    return statistics.median(taken)

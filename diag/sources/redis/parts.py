@@ -11,7 +11,7 @@ from diag.errors import SourceError
 from diag.snapshots.base import Gap
 from diag.sources.redis.connection import Session, ask
 from diag.sources.redis.nodes import Node
-from diag.sources.redis.pace import Pace
+from diag.sources.redis.pace import Pace, bare_trip_s
 from diag.sources.redis.replies import gap, has_expire_time, keyspace, ratio
 from diag.sources.redis.sampling import Sample, Server, blocks, draws, walk
 from diag.text import visible
@@ -64,7 +64,7 @@ def _size(node: Node) -> int:
 
 def _part(node: Node, size: int, match: str, *, wanted: int, whole: bool) -> Part:
     modern, clustered = has_expire_time(node.told), node.told.get("cluster_enabled") == "1"
-    pace = Pace(node.session, _MATCHING_PER_S if match else 0)
+    pace = Pace(node.session.probe, bare_trip_s(node.session), _MATCHING_PER_S if match else 0)
     server = Server(session=node.session, pace=pace, modern=modern, match=match)
     most = _MOST_MATCHING if match else wanted
     if whole or (match and clustered):
