@@ -129,7 +129,10 @@ def judge_check(
     if found:
         return found, ended(Outcome.FOUND)
     missing = _missing(planned, target, windows, lost)
-    return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+    if missing:
+        return [], ended(Outcome.UNKNOWN, _because(missing))
+    unanswerable = planned.check.unanswerable(facts) if planned.check.unanswerable else None
+    return [], ended(Outcome.SKIPPED, unanswerable) if unanswerable else ended(Outcome.CLEAR)
 
 
 def _too_short(judges_from_s: float) -> Phrase:
@@ -165,7 +168,7 @@ def _missing(planned: Planned, target: str, windows: Windows, lost: Sequence[tup
     """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off half-way."""
     kinds = {need.kind for need in planned.needs}
     for name, gap in lost:
-        if (name == target and gap.source in kinds) or gap.source == EVIDENCE:
+        if (name == target and gap.source in kinds and gap.fact == EVERYTHING) or gap.source == EVIDENCE:
             return gap
     newest = [windows[target, need.type].last for need in planned.needs if (target, need.type) in windows]
     found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)
@@ -239,9 +242,9 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
 
 
 def _speak_of_the_same(cause: Mapping[str, object], effect: Mapping[str, object]) -> bool:
-    """Whether two subjects have something in common, and nothing that differs."""
+    """Whether two subjects have something in common, and nothing that differs; or are both the server itself."""
     shared = cause.keys() & effect.keys()
-    return bool(shared) and all(cause[field] == effect[field] for field in shared)
+    return bool(shared or not (cause or effect)) and all(cause[field] == effect[field] for field in shared)
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:

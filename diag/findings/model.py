@@ -186,6 +186,8 @@ class Check(Struct, frozen=True, kw_only=True):
     `facts` is a Snapshot type, a `Window` of one, or a Struct of several; `explains` names
     slugs whose findings on the same subject this one makes secondary; `min_frames` is the
     shortest window it can judge; `asks` names the queries it rests on (for `checks explain`).
+    `unanswerable` says why facts that were all read cannot answer the question on this server (a
+    setting it depends on is off); silence is then `skipped`, not `clear`.
     """
 
     title: str
@@ -195,6 +197,7 @@ class Check(Struct, frozen=True, kw_only=True):
     judge: Callable[[Any, Any], Iterable[Finding]]
     explains: tuple[str, ...] = ()
     min_frames: int = 1
+    unanswerable: Callable[[Any], Phrase | None] | None = None
     alert: Alert | None = None
 
 
