@@ -22,6 +22,7 @@ DIAGNOSTICS: Final = {
     "pg-cache-hit": Diagnostic("does the buffer cache miss, where, and does it matter", ("postgres",), ()),
     "cache-stampede": Diagnostic("which keys will expire together, before they do", ("redis",), ("match",)),
     "cache-hit": Diagnostic("do reads find their keys, and what has memory to do with it", ("redis",), ()),
+    "cache-hot-keys": Diagnostic("which keys are hot, and which are too big, by sample", ("redis",), ("match",)),
 }
 
 OTHERS: Final = {

@@ -2,6 +2,7 @@
 
 from diag.sources.redis.connection import connect
 from diag.sources.redis.expiry import redis_expiry
+from diag.sources.redis.keys import redis_keys
 from diag.sources.redis.load import redis_load
 
 ASKS = {
@@ -9,6 +10,12 @@ ASKS = {
         "INFO, DBSIZE, TIME",
         "RANDOMKEY, 5 000 times in batches of 500 (or SCAN COUNT 100 round a database no larger than that)",
         "PEXPIRETIME of each drawn key (PTTL before 7.0); never its value",
+    ),
+    "RedisKeys": (
+        "INFO, DBSIZE, TIME",
+        "RANDOMKEY or SCAN, as for the times to live",
+        "MEMORY USAGE of each drawn key, by five elements of a collection; TYPE of at most 20 above 1 MiB",
+        "under an LFU policy: OBJECT FREQ of each drawn key, CONFIG GET lfu-* once; never a value",
     ),
     "RedisLoad": (
         "INFO everything, TIME; CONFIG GET notify-keyspace-events once",
@@ -18,4 +25,4 @@ ASKS = {
 }
 """What is sent to take each fact."""
 
-__all__ = ["ASKS", "connect", "redis_expiry", "redis_load"]
+__all__ = ["ASKS", "connect", "redis_expiry", "redis_keys", "redis_load"]
