@@ -114,7 +114,7 @@ def hot_by_counter(keys: RedisKeys, window: Window[RedisLoad]) -> tuple[Hot, ...
     """
     asked, scale = asked_per_s(window), scale_of(keys)
     scaled_by = keys.total_keys / sum(keys.counters) if any(keys.counters) else 0.0
-    at_end, _, at_end_most = keys_like(sum(keys.counters[SATURATED:]), keys)
+    at_end, at_end_most = keys_like(sum(keys.counters[SATURATED:]), keys)
     explained = scaled_by * sum(
         count * max(held_per_s(counter, scale), 1 / (max(1, scale.decay_min) * _MINUTE_S))
         for counter, count in enumerate(keys.counters[1:SATURATED], start=1)

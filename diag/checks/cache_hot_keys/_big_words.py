@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from diag.analysis.key_sizes import keys_like, meeting_chance, memory_share, most_unseen
+from diag.analysis.key_sizes import keys_like, meeting_chance, memory_share, most_unseen, weights
 from diag.checks.cache_hot_keys._asking import redis_cli
 from diag.findings import Evidence, Phrase, Quantity, Risk, Step, say
 from diag.snapshots.redis import KeySize, RedisKeys
@@ -22,17 +22,18 @@ def evidence_of(one: KeySize, big: int, keys: RedisKeys) -> Iterator[Evidence]:
     yield Evidence(name="size", value=Quantity(one.size_bytes, "bytes"), source="MEMORY USAGE, 5 elements")
     if (share := memory_share(keys, one.size_bytes)) is not None:
         yield Evidence(name="of used memory", value=Quantity(share, "ratio"), source="INFO used_memory")
-    yield from _sample(big, keys)
+    if not keys.exhaustive:
+        _, most = keys_like(big, keys)
+        fit = keys.used_memory_bytes // one.size_bytes if keys.used_memory_bytes else most
+        interval = say("{met} to {most} keys", met=big, most=max(big, min(most, fit)))
+        yield Evidence(name="as big, in all", value=interval, source="sample x DBSIZE (95 %), and what memory holds")
+    yield from _sample(keys)
 
 
-def _sample(big: int, keys: RedisKeys) -> Iterator[Evidence]:
+def _sample(keys: RedisKeys) -> Iterator[Evidence]:
     yield Evidence(name="sampled", value=Quantity(keys.sampled_keys, "keys"), source=keys.method)
     if keys.exhaustive:
         return
-    like, least, most = keys_like(big, keys)
-    if big:
-        interval = say("about {n} ({least} to {most})", n=like, least=least, most=most)
-        yield Evidence(name="as big, in all", value=interval, source="sample x DBSIZE, 95 % interval")
     chance = Quantity(meeting_chance(keys), "ratio")
     yield Evidence(name="chance to meet one given key", value=chance, source="1 - (1 - 1/N)^n")
     unseen = Quantity(most_unseen(keys), "keys")
@@ -75,11 +76,11 @@ def _in_parts(kind: str) -> Phrase:
 
 def unmet_evidence(unmet: float, keys: RedisKeys) -> Iterator[Evidence]:
     """Yield what the server counts, what the sample adds up to, and how seldom a sample meets one key."""
-    weighed = sum(one.sum_bytes for one in keys.families) / max(1, keys.sampled_keys) * keys.total_keys
+    weighed = weights(keys).all_bytes
     yield Evidence(name="keys and values", value=Quantity(keys.dataset_bytes, "bytes"), source="INFO memory, dataset")
     yield Evidence(name="by the sample", value=Quantity(weighed, "bytes"), source="MEMORY USAGE, mean x DBSIZE")
     yield Evidence(name="not met, at least", value=Quantity(unmet, "bytes"), source="beyond the 95 % interval")
-    yield from _sample(0, keys)
+    yield from _sample(keys)
 
 
 def search_steps(keys: RedisKeys) -> tuple[Step, ...]:

@@ -7,7 +7,7 @@ import random
 import pytest
 from worlds import gap, judged, redis_keys
 
-from diag.analysis.key_sizes import family_share, keys_like, meeting_chance, most_unseen, unmet_bytes
+from diag.analysis.key_sizes import family_rows, family_share, keys_like, meeting_chance, most_unseen, unmet_bytes
 from diag.findings import Basis, Outcome, Severity, ShellCommand
 
 SLUG = "cache-hot-keys/big-key"
@@ -91,19 +91,30 @@ def test_the_interval_of_a_familys_share_holds_the_truth():
     held = 0
     for _ in range(200):
         drawn = chance.choices(population, k=2_000)
-        sizes = {wanted: [int(size) for name, size in drawn if name == wanted] for wanted in ("page", "session")}
+        sizes = {f"{one}:{{n}}": [int(size) for name, size in drawn if name == one] for one in ("page", "session")}
         world = redis_keys(sizes=sizes, total_keys=100_000)
         share = family_share(world, world.families[0])
         held += share.low <= truth <= share.high
     assert held >= 182, "of 200, at 95 %: fewer than 182 have a chance of one in a thousand"
 
 
-def test_one_of_a_sample_is_scaled_with_its_interval():
-    world = redis_keys(sizes={"page:{n}": [150] * 4_999, "big": [20 * MIB]}, kinds={"big": "hash"}, total_keys=10**6)
-    like, least, most = keys_like(1, world)
-    assert (like, least < 200 < most) == (200, True)
+def test_a_key_by_its_whole_name_stands_for_itself_and_the_others_for_all():
+    sizes = {"page:{n}": [150] * 4_999, "big": [20 * MIB]}
+    world = redis_keys(sizes=sizes, kinds={"big": "hash"}, total_keys=10**6, used_memory_bytes=210 * MIB)
+    page, big = family_rows(world)
+    assert (page.pattern.raw, page.keys, big.keys) == ("page:{n}", 999_999, 1)
+    assert big.share == pytest.approx(20 * MIB / (20 * MIB + 999_999 * 150), abs=1e-4)
+    assert big.share_low <= big.share <= big.share_high
+
+
+def test_as_many_as_memory_can_hold_and_no_more():
+    sizes = {"page:{n}": [150] * 4_999, "big": [20 * MIB]}
+    world = redis_keys(sizes=sizes, kinds={"big": "hash"}, total_keys=10**6, used_memory_bytes=210 * MIB)
     (found,), _ = judged(SLUG, world)
-    assert found.evidence[3].value.values["n"] == 200
+    assert found.evidence[2].value.values == {"met": 1, "most": 10}
+    roomy = redis_keys(sizes=sizes, kinds={"big": "hash"}, total_keys=10**6, used_memory_bytes=10**15)
+    (found,), _ = judged(SLUG, roomy)
+    assert found.evidence[2].value.values == {"met": 1, "most": keys_like(1, roomy)[1]}
 
 
 def test_a_gap_in_what_it_needs_is_unknown():
