@@ -2,6 +2,7 @@
 
 from diag.sources.redis.connection import connect
 from diag.sources.redis.expiry import redis_expiry
+from diag.sources.redis.keys import redis_keys
 from diag.sources.redis.load import redis_load
 
 ASKS = {
@@ -11,6 +12,12 @@ ASKS = {
         "a database no larger: SCAN once round; --match PATTERN: with MATCH, 200 000 keys looked through at most",
         "PEXPIRETIME of each drawn key (PTTL before 7.0), or of the key that --match names; never its value",
         "cluster: CLUSTER SHARDS (or NODES, or SLOTS), then RANDOMKEY instead of SCAN on every primary, by its share",
+    ),
+    "RedisKeys": (
+        "INFO, DBSIZE, TIME",
+        "RANDOMKEY or SCAN, as for the times to live",
+        "MEMORY USAGE of each drawn key, by five elements of a collection; TYPE of at most 20 above 1 MiB",
+        "under an LFU policy: OBJECT FREQ of each drawn key, CONFIG GET lfu-* once; never a value",
     ),
     "RedisLoad": (
         "INFO everything, TIME; CONFIG GET notify-keyspace-events once",
@@ -22,4 +29,4 @@ ASKS = {
 }
 """What is sent to take each fact."""
 
-__all__ = ["ASKS", "connect", "redis_expiry", "redis_load"]
+__all__ = ["ASKS", "connect", "redis_expiry", "redis_keys", "redis_load"]
