@@ -29,8 +29,6 @@ from diag.findings import (
 )
 from diag.snapshots.base import Gap, Scope, Snapshot, Target, Window
 
-EVERYTHING = "*"
-"""The `fact` of a gap that covers all of a target."""
 _LEAST_INTERVAL_S = 2  # between samples, where nothing is said: the default of the command
 _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
 
@@ -107,11 +105,11 @@ def judge_check(
             return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
         if need.windowed and len(taken.frames) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
-    facts = hand.facts(planned)
-    too_little = _too_little(planned, hand, facts)
-    if too_little:
+    if hand.span_s(planned) < planned.judges_from_s:
         failed = hand.gap(*hand.witnesses(planned))
-        return [], ended(Outcome.UNKNOWN, _because(failed)) if failed else ended(Outcome.SKIPPED, too_little)
+        too_short = ended(Outcome.SKIPPED, _too_short(planned.judges_from_s))
+        return [], ended(Outcome.UNKNOWN, _because(failed)) if failed else too_short
+    facts = hand.facts(planned)
     found = [
         msgspec.structs.replace(
             finding,
@@ -126,13 +124,14 @@ def judge_check(
     if found:
         return found, ended(Outcome.FOUND)
     missing = hand.missing(planned)
-    return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+    if missing:
+        return [], ended(Outcome.UNKNOWN, _because(missing))
+    too_little = _too_little(planned, hand, facts)
+    return [], ended(Outcome.SKIPPED, too_little) if too_little else ended(Outcome.CLEAR)
 
 
 def _too_little(planned: Planned, hand: Hand, facts: Any) -> Phrase | None:
-    """Say why a check has not enough to judge, though nothing it cannot do without is missing; else None."""
-    if hand.span_s(planned) < planned.judges_from_s:
-        return _too_short(planned.judges_from_s)
+    """Say why the silence of a check that missed nothing is no health all the same; else None."""
     because = planned.check.too_little(facts, planned.limits) if planned.check.too_little else None
     if because and hand.ambiguous:
         return say("none of the {kind} targets is named after this one", kind=hand.ambiguous)
@@ -209,9 +208,9 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
 
 
 def _speak_of_the_same(cause: Mapping[str, object], effect: Mapping[str, object]) -> bool:
-    """Whether two subjects have something in common, and nothing that differs."""
+    """Whether two subjects have something in common, and nothing that differs; or are both the server itself."""
     shared = cause.keys() & effect.keys()
-    return bool(shared) and all(cause[field] == effect[field] for field in shared)
+    return bool(shared or not (cause or effect)) and all(cause[field] == effect[field] for field in shared)
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:
