@@ -61,7 +61,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
         command=plan.request.command,
         context=plan.request.context_name,
         verdict=verdict(findings, outcomes, error),
-        targets=_targets(snapshots),
+        targets=_targets(snapshots, plan.kinds),
         window=_window(snapshots),
         findings=folded(findings, {planned.slug: planned.check.explains for planned in plan.checks}),
         checks=tuple(outcomes),
@@ -237,8 +237,10 @@ def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error
     return Verdict.CLEAR
 
 
-def _targets(snapshots: Sequence[Snapshot]) -> tuple[Target, ...]:
-    return tuple({(one.target.kind, one.target.name): one.target for one in snapshots}.values())
+def _targets(snapshots: Sequence[Snapshot], kinds: Sequence[str]) -> tuple[Target, ...]:
+    """Return each target once, in the order of the kinds, whichever answered first."""
+    found = {(one.target.kind, one.target.name): one.target for one in snapshots}.values()
+    return tuple(sorted(found, key=lambda one: kinds.index(one.kind) if one.kind in kinds else len(kinds)))
 
 
 def _window(snapshots: Sequence[Snapshot]) -> Any:

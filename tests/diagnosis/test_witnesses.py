@@ -139,6 +139,11 @@ def test_a_witness_nobody_named_is_no_gap_and_the_check_is_skipped_for_a_reason(
     assert (report.verdict, report.gaps) == ("clear", ())
 
 
+def test_targets_stand_in_the_order_of_the_checks_whichever_answered_first():
+    report = judge(plan(planned()), HISTORY | REDIS, [], {})
+    assert [target.kind for target in report.targets] == ["redis", "prometheus"]
+
+
 def test_a_witness_that_was_named_and_failed_is_unknown():
     assert ended(REDIS, lost("prometheus")) == (Outcome.UNKNOWN, "prometheus default: refused")
     assert ended(REDIS, lost("postgres")) == (Outcome.UNKNOWN, "postgres default: refused")
