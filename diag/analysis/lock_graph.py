@@ -151,12 +151,12 @@ class LockGraph:
             if other.actor != wait.actor:
                 yield other
 
-    def blocker(self, wait: Wait) -> tuple[Actor, str] | None:
-        """Return the first thing in the way of a request: ("hard" holder, else "soft" earlier request)."""
-        for actor, _ in self.holders(wait):
-            return actor, "hard"
+    def blocker(self, wait: Wait) -> tuple[Actor, str, LockMode] | None:
+        """Return the first in the way of a request, with the mode it has: a "hard" holder, else a "soft" request."""
+        for actor, mode in self.holders(wait):
+            return actor, "hard", mode
         for other in self.ahead(wait):
-            return other.actor, "soft"
+            return other.actor, "soft", other.mode
         return None
 
     def root(self, actor: Actor) -> Actor:
@@ -324,7 +324,10 @@ def graph_of(facts: PgLocks) -> LockGraph:
 
 
 class WaitRow(Row, frozen=True, kw_only=True):
-    """One row of `facts.waits[]`."""
+    """One row of `facts.waits[]`.
+
+    `mode` is what it wants, `blocking_mode` what the first in its way holds (hard) or wants (soft).
+    """
 
     pid: int
     blocked_by: tuple[int, ...]
@@ -333,6 +336,7 @@ class WaitRow(Row, frozen=True, kw_only=True):
     mode: LockMode
     waiting_s: float | None
     kind: str
+    blocking_mode: LockMode
     query: SqlText
 
 
@@ -363,6 +367,7 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                     mode=wait.mode,
                     waiting_s=wait.waited_s,
                     kind=blocker[1],
+                    blocking_mode=blocker[2],
                     query=queries.get(Pid(wait.pid), SqlText("")),
                 )
             )

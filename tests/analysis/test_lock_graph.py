@@ -123,9 +123,12 @@ def test_a_reader_waits_for_the_migration_and_not_for_the_other_reader():
         lock(LockMode.ACCESS_SHARE, pid=3, waited_s=5.0),
     )
     graph = LockGraph(facts)
-    assert graph.blocker(graph.waits[2]) == (1, "hard")
-    assert graph.blocker(graph.waits[3]) == (2, "soft")
-    assert [(row.pid, row.kind, row.blocked_by) for row in wait_rows(facts)] == [(2, "hard", (1,)), (3, "soft", (2,))]
+    assert graph.blocker(graph.waits[2]) == (1, "hard", LockMode.ACCESS_SHARE)
+    assert graph.blocker(graph.waits[3]) == (2, "soft", LockMode.ACCESS_EXCLUSIVE)
+    assert [(row.pid, row.kind, row.blocked_by, row.blocking_mode) for row in wait_rows(facts)] == [
+        (2, "hard", (1,), LockMode.ACCESS_SHARE),
+        (3, "soft", (2,), LockMode.ACCESS_EXCLUSIVE),
+    ]
 
 
 def test_parallel_workers_are_their_leader():

@@ -19,7 +19,7 @@ COMMANDS = ("pg-locks", "pg-long-tx", "pg-cache-hit")
 ALLOWED = ("begin read only", "set local ", "commit", "with every", "select ")
 TABLES = re.compile(r"\b(?:from|join)\s+(?:pg_catalog\.)?(\w+)", re.IGNORECASE)
 READ = {
-    "pg_locks", "every", "pg_stat_get_activity", "pg_prepared_xact", "pg_get_replication_slots", "pg_database",
+    "pg_locks", "every", "names", "pg_stat_get_activity", "pg_prepared_xact", "pg_get_replication_slots", "pg_database",
     "pg_class", "pg_namespace", "pg_index", "pg_stat_get_io", "pg_show_all_settings", "clock_timestamp",
 }  # fmt: skip
 

@@ -283,6 +283,21 @@ def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list
                 connection.execute("ROLLBACK")
 
 
+def ask_or_less(
+    session: Session, queries: Sequence[tuple[str, dict[str, Any]]], less: Sequence[tuple[str, dict[str, Any]]]
+) -> tuple[list[Rows], SourceError | None]:
+    """Run `queries` in one round trip; where a catalog they read is locked or closed to this role, run `less`.
+
+    Return the rows, and why it was less. Raises as `ask`.
+    """
+    try:
+        return ask(session, queries), None
+    except (Denied, TooSlow, Unreadable) as error:
+        if session.probe.deadline.passed:
+            raise
+        return ask(session, less), error
+
+
 def _limits(server_major: int, allowed_ms: int) -> Iterator[tuple[str, int]]:
     yield "statement_timeout", allowed_ms
     yield "lock_timeout", min(_LOCK_TIMEOUT_MS, allowed_ms)
