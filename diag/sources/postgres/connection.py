@@ -38,8 +38,8 @@ _CHECK_CONNECTION_MS = 500  # the server looks this often whether we are still t
 _IDLE_MS = 10_000
 # Shares of the time allowed. A server that has heard us and then says nothing most likely waits for a lock on one of
 # its catalogs, which logging in reads; opening another database takes milliseconds when only one's is locked.
-_LOGIN_SHARE = {Rung.AUTH: 0.15, Rung.AUTHORISE: 0.15}  # AuthenticationOk is sent with what follows it
-_OTHER_DATABASE_SHARE = 0.07
+_LOGIN_SHARE = {Rung.AUTH: 0.12, Rung.AUTHORISE: 0.12}  # AuthenticationOk is sent with what follows it
+_OTHER_DATABASE_SHARE = 0.05
 _CONNECTION_CHECK_SINCE = 14
 _STATES = {
     pq.ConnStatus.STARTED: Rung.CONNECT,
