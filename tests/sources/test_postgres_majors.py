@@ -71,7 +71,7 @@ def test_every_query_file_runs_on_every_server_new_enough_for_it(major, postgres
             if int(file.suffixes[0][1:]) <= major:
                 session.execute(file.read_bytes(), wanted if "%(" in file.read_text() else None)
                 ran += 1
-    assert ran > 14
+    assert ran > 10
 
 
 @pytest.mark.parametrize("major", [major for major in MAJORS if major < 14])
