@@ -9,7 +9,17 @@ from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
 from diag.sources.postgres.connection import Rows, Session, ask_or_less, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, observed_at, prepared_row, shown, without_ours
+from diag.sources.postgres.rows import (
+    elsewhere,
+    gap,
+    hidden_backends,
+    leaderless,
+    observed_at,
+    prepared_row,
+    shown,
+    with_leaders,
+    without_ours,
+)
 from diag.text import ServerText
 
 NAMES = ("server", "locks", "backends", "prepared")
@@ -23,14 +33,14 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
     """Read the locks somebody waits for. Raises a `SourceError` when even that is not possible."""
     started = time.monotonic()
     (server, locks, backends, prepared, *blocked), asked_for, gaps = _answers(session, scope.table)
-    database, others = without_ours(backends)
+    database, others = without_ours(with_leaders(backends))
     known = typed([_nested(row) for row in locks], Lock)
     if session.server_major < _WAITSTART_SINCE:
         undated = any(not lock.granted and lock.waited_s is None for lock in known)
         why = "pg_locks.waitstart exists from 14; a statement's start, its stand-in, needs pg_monitor"
         fix = "GRANT pg_monitor TO the role diag connects as"
         gaps.append(gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
-    gaps += [*hidden_backends(others), *elsewhere(session, "locks")]
+    gaps += [*leaderless(others), *hidden_backends(others), *elsewhere(session, "locks")]
     named = {row["relation"]: row["name"] for row in locks if row.get("name")}
     named |= {row["oid"]: row["name"] for row in asked_for}
     no_such_table = (Oid(0),) if scope.table else ()

@@ -23,6 +23,7 @@ from diag.sources.postgres.rows import (
     observed_at,
     prepared_row,
     shown,
+    with_leaders,
     without_ours,
 )
 
@@ -38,7 +39,7 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
     ]
     (server, backends, locks_held, prepared, slots, limits, *rest), error = ask_or_less(session, asked, asked[:-1])
     gaps = [gap("databases", "names, ages and deadlocks of the databases", error.message, error.fix)] if error else []
-    database, others = without_ours(backends)
+    database, others = without_ours(with_leaders(backends))
     return PgTransactions(
         target=session.target,
         observed_at=observed_at(server),
