@@ -326,12 +326,14 @@ def graph_of(facts: PgLocks) -> LockGraph:
 class WaitRow(Row, frozen=True, kw_only=True):
     """One row of `facts.waits[]`.
 
+    The root is a backend, or a prepared transaction by its gid.
     `mode` is what it wants, `blocking_mode` what the first in its way holds (hard) or wants (soft).
     """
 
     pid: int
     blocked_by: tuple[int, ...]
     root_pid: int | None
+    root_gid: ServerText | None
     relation: ServerText
     mode: LockMode
     waiting_s: float | None
@@ -363,6 +365,7 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                         chain((actor for actor, _ in graph.holders(wait)), (other.actor for other in graph.ahead(wait)))
                     ),
                     root_pid=root if isinstance(root, int) else None,
+                    root_gid=None if isinstance(root, int) else root,
                     relation=name,
                     mode=wait.mode,
                     waiting_s=wait.waited_s,

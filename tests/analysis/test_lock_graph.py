@@ -6,14 +6,15 @@ import msgspec
 import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import backend, lock, pg_locks
+from worlds import backend, lock, pg_locks, prepared
 
 from diag.analysis.lock_graph import LockGraph, conflicts, wait_rows
 from diag.config import PostgresTarget
 from diag.lab.pg_locks import lock_queue
 from diag.snapshots.base import Scope
-from diag.snapshots.postgres import LockMode, LockTag, Oid, Pid
+from diag.snapshots.postgres import LockMode, LockTag, Oid, Pid, Xid
 from diag.sources import postgres
+from diag.text import ServerText
 from diag.wire.probe import Deadline, Probe
 
 TAGS = [LockTag(locktype="relation", database=Oid(5), relation=Oid(oid)) for oid in (10, 11, 12)]
@@ -198,3 +199,14 @@ def test_a_cycle_is_what_nobody_outside_it_can_free(pile):
         assert not freed & set(cycle)
         assert set(cycle) <= set(graph.waits)
     assert bool(graph.cycles()) == bool(set(graph.waits) - freed)
+
+
+def test_a_prepared_transaction_at_the_root_is_in_the_rows_by_its_gid():
+    mark = LockTag(locktype="transactionid", transactionid=Xid(777))
+    facts = pg_locks(
+        lock(LockMode.ROW_EXCLUSIVE, pid=None, transaction="-1/777"),
+        lock(LockMode.EXCLUSIVE, pid=None, transaction="-1/777", tag=mark),
+        lock(LockMode.ACCESS_EXCLUSIVE, pid=2, waited_s=9.0),
+        prepared=(prepared(777, "order-4711"),),
+    )
+    assert [(row.root_pid, row.root_gid) for row in wait_rows(facts)] == [(None, ServerText("order-4711"))]
