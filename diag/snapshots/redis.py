@@ -28,9 +28,10 @@ class KeyFamily(Struct, frozen=True, kw_only=True):
 class RedisExpiry(Snapshot, frozen=True, kw_only=True):
     """When the keys of one logical database expire, from a random sample of them.
 
-    `sampled_keys` draws out of `total_keys` (DBSIZE), by `method`; `exhaustive` says that every
-    key was seen. `keyspace_hits` and `keyspace_misses` are INFO's totals since the server
-    started, read before the sample so that our own look-ups are not in them.
+    `sampled_keys` draws out of `total_keys` living ones (DBSIZE without those that are due but still held; of an asked
+    pattern, those that were met or are estimated), over all primaries of a cluster, by `method`; `exhaustive` says
+    that every key was seen. `keyspace_hits` and `keyspace_misses` are INFO's totals since the server
+    started, read before the sample and without our own look-ups.
     """
 
     families: tuple[KeyFamily, ...]
@@ -95,8 +96,10 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     replies by their code. `expired_stale_ratio` is the share (0-1) of expired keys still held among those
     the expiry cycle looks at. `missed` are keys by `keymiss` events where `keyspace_events`, the setting
     (None: not readable), has them sent; `written` those changed under the asked prefix, by CLIENT TRACKING;
-    None: not listened. `nodes` are all the servers that were asked, the dialled one first: the figures are their sum.
-    `replicas` are connected ones that could not be asked, whose reads are not in these figures.
+    None: not listened. `nodes` are all the servers that were asked, the dialled one first, once asked and lost ones
+    with what they counted last: hits, misses and `errors` are sums over all of them, everything else over those that
+    are no replicas of others asked. `replicas` are connected ones that could not be asked, whose reads are not in these
+    figures. `frequencies` are of named keys, under an LFU policy: OBJECT FREQ, a logarithmic counter of uses (0-255).
     """
 
     run_id: str
@@ -119,6 +122,7 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     written: KeyEvents | None = None
     keyspace_events: str | None = None
     watched: WatchedKey | None = None
+    frequencies: tuple[KeyCount, ...] = ()
     nodes: tuple[NodeReads, ...] = ()
     replicas: tuple[ServerText, ...] = ()
 

@@ -60,7 +60,7 @@ CHECK = Check(
     title="Keys used far more than others",
     facts=Facts,
     needs=("frequencies",),
-    unanswerable=lambda facts: unanswerable(facts.keys, facts.load),
+    too_little=lambda facts, _: unanswerable(facts.keys, facts.load),
     limits=Limits(),
     judge=judge,
 )

@@ -8,7 +8,6 @@ Source: redis.io, "MEMORY USAGE" (SAMPLES), "OBJECT FREQ", "Key eviction" (the L
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -21,52 +20,55 @@ from diag.analysis.key_families import families
 from diag.errors import Denied, Rung, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import FamilySize, KeySize, KeyUse, RedisKeys
-from diag.sources.redis.connection import Argument, Reply, Session, exchange, refused, shaped
-from diag.sources.redis.expiry import _SAMPLE_KEYS, _drawn, _method, _paced, _walked
-from diag.sources.redis.replies import acl_line, gap, moment, number, parsed
+from diag.sources.redis.connection import Argument, Reply, Session, ask, refused, shaped
+from diag.sources.redis.named import counted
+from diag.sources.redis.pace import BATCH_KEYS, Pace, bare_trip_s
+from diag.sources.redis.parts import Part, method_of, sampled
+from diag.sources.redis.replies import acl_line, gap, moment, number, parsed, version_of
 from diag.text import KeyText, ServerText
 
-_BATCH_KEYS = 100  # about 0.2 ms of the server's one thread: others hardly wait
 _TOP = 20
 _TYPED_BYTES = 1 << 20  # smaller ones are no trouble whatever their type
 _COUNTERS = 256
 _LFU = "lfu"
 
 
-class Sample(Struct, frozen=True, kw_only=True):
-    """Keys by name: how they were drawn, and whether these are all there are."""
+class Drawn(Struct, frozen=True, kw_only=True):
+    """Keys of one server by name, and the connection and pace to ask more of them."""
 
+    session: Session
+    pace: Pace
     names: list[bytes]
-    found: int
-    exhaustive: bool
-    whole: bool
-    method: str
 
 
 def redis_keys(session: Session, scope: Scope) -> RedisKeys:
     """Weigh a sample of one logical database. Raises a `SourceError` when its keys cannot be counted or named."""
     started = time.monotonic()
-    info, size, clock = exchange(session.connection, session.probe, [("INFO",), ("DBSIZE",), ("TIME",)])
+    info, size, clock = ask(session, [("INFO",), ("DBSIZE",), ("TIME",)])
     if isinstance(size, ResponseError):
         raise refused(session, size, "+dbsize")
     told = {} if isinstance(info, ResponseError) else parsed(shaped(info, bytes))
     ours = isinstance(clock, ResponseError)
     size, policy = shaped(size, int), told.get("maxmemory_policy", "")
     gaps = [] if told else [gap("counters", "INFO: policy and memory", str(info), acl_line(session, "+info"))]
-    sample = _sample(session, scope, size)
-    sizes = _weighed(session, sample.names, gaps)
-    counters = _used(session, [name for name, _ in sizes] or sample.names, gaps) if _LFU in policy else []
+    parts = sampled(session, told, size, scope, gaps, names_only=True)
+    undrawn = next((part.sample.undrawn for part in parts if part.sample.undrawn), None)
+    if undrawn is not None:
+        raise refused(session, undrawn, "+scan +randomkey %R~*")
+    drawn = [_drawn_of(part) for part in parts]
+    sizes = _weighed(session, drawn, gaps)
+    counters = _used(session, drawn, gaps) if _LFU in policy else []
     log_factor, decay_min = _settings(session, gaps) if counters else (None, None)
-    gaps += _limits_of_sight(sample, scope, told, size)
+    gaps += _limits_of_sight(parts, scope)
     return RedisKeys(
-        target=msgspec.structs.replace(session.target, version=ServerText(told.get("redis_version", ""))),
+        target=msgspec.structs.replace(session.target, version=version_of(told)),
         observed_at=datetime.now(UTC) if ours else moment(shaped(clock, tuple[bytes, bytes])),
         took_s=time.monotonic() - started,
         gaps=tuple(gaps),
         sampled_keys=len(sizes or counters),
-        total_keys=sample.found if scope.match else size,
-        exhaustive=sample.exhaustive,
-        method=sample.method,
+        total_keys=sum(part.living for part in parts),
+        exhaustive=bool(parts) and all(part.sample.whole for part in parts),
+        method=method_of(parts),
         narrowed=bool(scope.match),
         families=_families(sizes),
         biggest=_typed(session, _first(sizes)),
@@ -83,53 +85,50 @@ def redis_keys(session: Session, scope: Scope) -> RedisKeys:
     )
 
 
-def _sample(session: Session, scope: Scope, size: int) -> Sample:
-    """Draw keys as `RedisExpiry` does: the one place that knows how."""
-    walk = bool(scope.match) or size <= _SAMPLE_KEYS
-    found, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
-    names = found if len(found) <= _SAMPLE_KEYS else random.sample(found, _SAMPLE_KEYS)
-    all_of_them = whole and len(names) == len(found)
-    return Sample(
-        names=names,
-        found=len(found),
-        exhaustive=walk and all_of_them,
-        whole=whole,
-        method=_method(scope, walk=walk, whole=all_of_them),
-    )
+def _drawn_of(part: Part) -> Drawn:
+    pace = part.pace or Pace(part.session.probe, bare_trip_s(part.session))
+    return Drawn(session=part.session, pace=pace, names=[name for name, _ in part.sample.expiries])
 
 
-def _asked(session: Session, names: Sequence[bytes], *command: Argument) -> Iterator[tuple[bytes, int]]:
+def _asked(drawn: Drawn, *command: Argument) -> Iterator[tuple[bytes, int]]:
     """Ask one number of each key, at the pace of a sample; keys gone meanwhile are left out."""
-    for start in range(0, len(names), _BATCH_KEYS):
-        batch = names[start : start + _BATCH_KEYS]
-        replies: list[Reply] = _paced(session, [(*command, name) for name in batch])
-        yield from (
-            (name, reply) for name, reply in zip(batch, shaped(replies, list[int | None]), strict=True) if reply
-        )
+    for start in range(0, len(drawn.names), BATCH_KEYS):
+        batch, sent_at = drawn.names[start : start + BATCH_KEYS], time.monotonic()
+        replies: list[Reply] = ask(drawn.session, [(*command, name) for name in batch])
+        drawn.pace.took(time.monotonic() - sent_at)
+        refusal = next((one for one in replies if isinstance(one, ResponseError)), None)
+        if refusal is not None:
+            raise refused(drawn.session, refusal, f"+{'|'.join(map(str, command)).lower()} %R~*")
         if command[0] == "OBJECT":
-            gone = replies.count(None)
-            session.own.misses += gone
-            session.own.hits += len(replies) - gone
+            for reply in replies:
+                counted(drawn.session, reply is not None)
+        yield from (
+            (name, reply)
+            for name, reply in zip(batch, shaped(replies, list[int | None]), strict=True)
+            if reply is not None
+        )
+        if drawn.pace.stopped:
+            return
+        drawn.pace.rest(sent_at, len(batch))
 
 
-def _weighed(session: Session, names: Sequence[bytes], gaps: list[Gap]) -> list[tuple[bytes, int]]:
+def _weighed(session: Session, drawn: Sequence[Drawn], gaps: list[Gap]) -> list[tuple[bytes, int]]:
     try:
-        return list(_asked(session, names, "MEMORY", "USAGE"))
+        return [one for part in drawn for one in _asked(part, "MEMORY", "USAGE")]
     except (Denied, Unreadable) as refusal:
         _unless_ours(refusal)
         gaps.append(gap("sizes", "how big keys are", refusal.message, acl_line(session, "+memory|usage %R~*")))
         return []
 
 
-def _used(session: Session, names: Sequence[bytes], gaps: list[Gap]) -> list[tuple[bytes, int]]:
+def _used(session: Session, drawn: Sequence[Drawn], gaps: list[Gap]) -> list[tuple[bytes, int]]:
     try:
-        counted = dict(_asked(session, names, "OBJECT", "FREQ"))
+        return [one for part in drawn for one in _asked(part, "OBJECT", "FREQ")]
     except (Denied, Unreadable) as refusal:
         _unless_ours(refusal)
         why = acl_line(session, "+object|freq %R~*")
         gaps.append(gap("frequencies", "how often keys are used", refusal.message, why))
         return []
-    return [(name, counted.get(name, 0)) for name in names]
 
 
 def _unless_ours(refusal: Denied | Unreadable) -> None:
@@ -139,7 +138,7 @@ def _unless_ours(refusal: Denied | Unreadable) -> None:
 
 
 def _settings(session: Session, gaps: list[Gap]) -> tuple[int | None, int | None]:
-    (reply,) = exchange(session.connection, session.probe, [("CONFIG", "GET", "lfu-*")])
+    (reply,) = ask(session, [("CONFIG", "GET", "lfu-*")])
     if isinstance(reply, ResponseError):
         fix = acl_line(session, "+config|get")
         gaps.append(gap("lfu_settings", "lfu-log-factor and lfu-decay-time", str(reply), fix))
@@ -157,7 +156,7 @@ def _first(counted: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
 
 def _typed(session: Session, biggest: list[tuple[bytes, int]]) -> tuple[KeySize, ...]:
     large = [name for name, size in biggest if size >= _TYPED_BYTES]
-    replies = exchange(session.connection, session.probe, [("TYPE", name) for name in large]) if large else []
+    replies = ask(session, [("TYPE", name) for name in large]) if large else []
     kinds = {
         name: reply.decode("ascii", "replace")
         for name, reply in zip(large, replies, strict=True)
@@ -204,15 +203,15 @@ def _keys_elsewhere(told: dict[str, str], database: int) -> int:
     return sum(int(keys) for keys in fields if keys.isascii() and keys.isdecimal())
 
 
-def _limits_of_sight(sample: Sample, scope: Scope, told: dict[str, str], size: int) -> Iterator[Gap]:
-    if told.get("cluster_enabled") == "1":
-        yield gap("other_nodes", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
-    if scope.match and not sample.found:
+def _limits_of_sight(parts: Sequence[Part], scope: Scope) -> Iterator[Gap]:
+    drawn, there = sum(len(part.sample.expiries) for part in parts), sum(part.living for part in parts)
+    whole = all(part.sample.whole for part in parts)
+    why = next((part.pace.why for part in parts if part.pace and part.pace.why), "")
+    if scope.match and whole and not drawn:
         yield gap("sizes", "keys of the asked pattern", "no key matches it in this database", "check --match")
-    if not sample.whole:
-        yield gap("rare_keys", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
-    elif not sample.exhaustive and sample.names:
-        drawn, there = len(sample.names), sample.found if scope.match else size
-        what = f"single keys among the {there - min(drawn, there)} or more that were not drawn"
+    elif why and not whole:
+        yield gap("rare_keys", f"more than {drawn} keys", why, "look again when the server is calmer")
+    elif not whole and drawn:
+        what = f"single keys among the {max(0, there - drawn)} or more that were not drawn"
         chance = f"a draw of {drawn} meets one given key with a chance of {1 - (1 - 1 / max(there, 1)) ** drawn:.2%}"
         yield gap("rare_keys", what, chance, "redis-cli --memkeys -i 0.01, on a replica; or narrow with --match")
