@@ -14,12 +14,16 @@ from diag.text import KeyText
 
 
 class Lasting(Struct, frozen=True, kw_only=True):
-    """Keys without a time to live, of all `keys`; `added` of them, and so many bytes, came in `span_s` seconds."""
+    """Keys without a time to live, of all `keys`; `added` of them came in `span_s` seconds.
+
+    Memory grew by `grown_bytes` meanwhile; `key_bytes` is what a key takes on average.
+    """
 
     keys: int
     lasting: int
     added: int
-    added_bytes: int
+    grown_bytes: int
+    key_bytes: float
     span_s: float
 
     @property
@@ -29,8 +33,8 @@ class Lasting(Struct, frozen=True, kw_only=True):
 
     @property
     def bytes_per_s(self) -> float:
-        """How fast memory grows; 0 where it does not."""
-        return max(0.0, self.added_bytes / self.span_s) if self.span_s > 0 else 0.0
+        """How fast they fill the memory: what they weigh, and no more than it grew, since buffers come and go in it."""
+        return max(0.0, min(self.grown_bytes, self.added * self.key_bytes) / self.span_s) if self.span_s > 0 else 0.0
 
 
 def lasting(window: Window[RedisLoad]) -> Lasting:
@@ -42,7 +46,8 @@ def lasting(window: Window[RedisLoad]) -> Lasting:
         keys=last.keys,
         lasting=there,
         added=there - max(0, first.keys - first.volatile_keys) if alike else 0,
-        added_bytes=last.used_memory_bytes - first.used_memory_bytes if alike else 0,
+        grown_bytes=last.used_memory_bytes - first.used_memory_bytes if alike else 0,
+        key_bytes=last.used_memory_bytes / max(1, last.keys),
         span_s=window.span_s,
     )
 

@@ -111,7 +111,7 @@ def main() -> None:
     contenders = {
         "nobody (noise floor)": [],
         "diag cache-hot-keys": ours,
-        "diag, --match export:*": [*ours, "--match", "export:*"],
+        "diag, --match with the whole name": [*ours, "--match", BIG],
         "redis-cli --bigkeys": [*cli, "--bigkeys"],
         "redis-cli --memkeys": [*cli, "--memkeys"],
         "redis-cli --hotkeys": [*cli, "--hotkeys"],

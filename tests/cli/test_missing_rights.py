@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 import redis
 from running import diagnosed
 
 COUNTERS = ("-@all", "+info", "+time", "+config|get")
 
 
-def test_counters_alone_still_answer_what_they_can(private_redis):
+LACKS = {
+    "the keys": (COUNTERS, ("families", "ACL SETUSER oncall +scan +randomkey +pexpiretime +pttl %R~*")),
+    "the time, without which no expiry is known": (
+        [right for right in COUNTERS if right != "+time"],
+        ("expiry", "ACL SETUSER oncall +time"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("granted", "lacks"), LACKS.values(), ids=LACKS.keys())
+def test_counters_alone_still_answer_what_they_can(private_redis, granted, lacks):
     server = private_redis()
     with redis.Redis(port=server.port) as admin:
-        admin.execute_command("ACL", "SETUSER", "oncall", "on", ">pass-canary", *COUNTERS)
+        admin.execute_command("ACL", "SETUSER", "oncall", "on", ">pass-canary", *granted)
     report = diagnosed("cache-hit", "--redis-url", f"redis://oncall:pass-canary@127.0.0.1:{server.port}")
     assert {one["check"]: one["outcome"] for one in report["checks"]} == dict.fromkeys(
         ("cache-hit/evictions", "cache-hit/memory-full", "cache-hit/no-expiry"), "clear"
     )
-    assert [(gap["fact"], gap["fix"]) for gap in report["gaps"]] == [("expiry", "ACL SETUSER oncall +dbsize")]
+    assert [(gap["fact"], gap["fix"]) for gap in report["gaps"]] == [lacks]
     assert report["verdict"] == "clear"
 
 

@@ -193,6 +193,36 @@ def test_other_logical_databases_are_counted_not_looked_at(private_redis):
     assert (seen.total_keys, seen.other_keys, seen.database) == (1, 2, 0)
 
 
+def test_a_key_by_its_whole_name_is_weighed_among_however_many(private_redis):
+    url = lfu(private_redis)
+    with client(url) as writer:
+        writer.execute_command("DEBUG", "POPULATE", 300_000, "page", 20)
+        writer.set("export", "x" * 2_000_000)
+    seen = look(url, match="export")
+    assert [(one.key.raw, one.kind) for one in seen.biggest] == [("export", "string")]
+    assert ([one.key.raw for one in seen.hottest], seen.gaps, seen.exhaustive) == (["export"], (), True)
+
+
+def test_a_named_key_that_may_not_be_looked_up_is_a_gap_in_what_the_checks_need(private_redis):
+    url = lfu(private_redis)
+    with client(url) as admin:
+        admin.set("export", "x")
+        admin.execute_command("ACL", "SETUSER", "oncall", "on", ">pass-canary", "-@all", *LEAST, "+memory|usage")
+    gaps = look(url.replace("redis://", "redis://oncall:pass-canary@"), match="export").gaps
+    assert [one.fact for one in gaps] == ["sizes", "frequencies"]
+    assert {one.fix.raw.partition(" oncall ")[0] for one in gaps} == {"ACL SETUSER"}
+
+
+def test_without_dbsize_info_says_how_many(private_redis):
+    url = private_redis().url
+    with client(url) as admin:
+        admin.mset({f"page:{number}": "x" for number in range(20)})
+        granted = (*(right for right in LEAST if right != "+dbsize"), "+memory|usage", "%R~*")
+        admin.execute_command("ACL", "SETUSER", "oncall", "on", ">pass-canary", "-@all", *granted)
+    seen = look(url.replace("redis://", "redis://oncall:pass-canary@"))
+    assert (seen.sampled_keys, seen.total_keys, seen.exhaustive, seen.gaps) == (20, 20, True, ())
+
+
 LEAST = ("+info", "+dbsize", "+time", "+scan", "+randomkey")
 RIGHTS = {
     "sizes": (("+object|freq", "+config|get", "%R~*"), {"sizes": "+memory|usage %R~*"}),

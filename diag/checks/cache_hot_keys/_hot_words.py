@@ -44,7 +44,7 @@ def _counter_evidence(hot: Hot, keys: RedisKeys, load: Window[RedisLoad]) -> Ite
     counted = say("{least} to {most} accesses", least=round(least), most=round(most))
     yield Evidence(name="it stands for", value=counted, source="redis.conf lfu-log-factor, 95 % interval")
     held = Quantity(round(held_per_s(hot.counter, scale), 1), "accesses")
-    yield Evidence(name="to hold it, a second", value=held, source="redis.conf lfu-decay-time")
+    yield Evidence(name="held, a second, by", value=held, source="redis.conf lfu-decay-time")
     yield Evidence(name="reads or commands", value=Quantity(asked_per_s(load), "a second"), source="INFO stats, window")
     settings = say("{factor} and {decay}", factor=scale.log_factor, decay=Quantity(scale.decay_min * 60.0, "s"))
     by_default = keys.lfu_log_factor is None
@@ -55,12 +55,12 @@ def _counter_evidence(hot: Hot, keys: RedisKeys, load: Window[RedisLoad]) -> Ite
     yield Evidence(
         name="of these at 0", value=at_zero, source="OBJECT FREQ: not used for minutes, or since LFU was set"
     )
-    if not keys.exhaustive:
+    if hot.saturated and not keys.exhaustive:
+        alike = Quantity(hot.alike, "keys")
         yield Evidence(
-            name="as hot, in all",
-            value=Quantity(hot.alike, "keys"),
-            source="sample x DBSIZE, at the end of the counter",
+            name="as hot, in all", value=alike, source="sample x DBSIZE: their counters, too, are at the end"
         )
+    if not keys.exhaustive:
         chance = Quantity(meeting_chance(keys), "ratio")
         yield Evidence(name="chance to meet one given key", value=chance, source="1 - (1 - 1/N)^n")
 

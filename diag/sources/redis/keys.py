@@ -21,10 +21,11 @@ from diag.errors import Denied, Rung, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import FamilySize, KeySize, KeyUse, RedisKeys
 from diag.sources.redis.connection import Argument, Reply, Session, ask, refused, shaped
+from diag.sources.redis.faults import is_elsewhere
 from diag.sources.redis.named import counted
 from diag.sources.redis.pace import BATCH_KEYS, Pace, bare_trip_s
 from diag.sources.redis.parts import Part, method_of, sampled
-from diag.sources.redis.replies import acl_line, gap, moment, number, parsed, version_of
+from diag.sources.redis.replies import acl_line, gap, keyspace, moment, number, parsed, version_of
 from diag.text import KeyText, ServerText
 
 _TOP = 20
@@ -45,13 +46,16 @@ def redis_keys(session: Session, scope: Scope) -> RedisKeys:
     """Weigh a sample of one logical database. Raises a `SourceError` when its keys cannot be counted or named."""
     started = time.monotonic()
     info, size, clock = ask(session, [("INFO",), ("DBSIZE",), ("TIME",)])
-    if isinstance(size, ResponseError):
+    if isinstance(size, ResponseError) and isinstance(info, ResponseError):
         raise refused(session, size, "+dbsize")
     told = {} if isinstance(info, ResponseError) else parsed(shaped(info, bytes))
-    ours = isinstance(clock, ResponseError)
-    size, policy = shaped(size, int), told.get("maxmemory_policy", "")
-    gaps = [] if told else [gap("counters", "INFO: policy and memory", str(info), acl_line(session, "+info"))]
-    parts = sampled(session, told, size, scope, gaps, names_only=True)
+    ours, policy = isinstance(clock, ResponseError), told.get("maxmemory_policy", "")
+    unseen: list[Gap] = []
+    counted_keys = None if isinstance(size, ResponseError) else shaped(size, int)
+    parts = sampled(session, told, counted_keys, scope, unseen, names_only=True)
+    gaps = [msgspec.structs.replace(one, fact="sizes") for one in unseen]
+    if not told:
+        gaps.append(gap("counters", "INFO: policy and memory", str(info), acl_line(session, "+info")))
     undrawn = next((part.sample.undrawn for part in parts if part.sample.undrawn), None)
     if undrawn is not None:
         raise refused(session, undrawn, "+scan +randomkey %R~*")
@@ -59,7 +63,9 @@ def redis_keys(session: Session, scope: Scope) -> RedisKeys:
     sizes = _weighed(session, drawn, gaps)
     counters = _used(session, drawn, gaps) if _LFU in policy else []
     log_factor, decay_min = _settings(session, gaps) if counters else (None, None)
-    gaps += _limits_of_sight(parts, scope)
+    if _LFU in policy and not any(part.names for part in drawn):  # whose keys are not known, their use is not either
+        gaps += [msgspec.structs.replace(one, fact="frequencies") for one in gaps if one.fact == "sizes"]
+    gaps += _limits_of_sight(drawn, parts, scope)
     return RedisKeys(
         target=msgspec.structs.replace(session.target, version=version_of(told)),
         observed_at=datetime.now(UTC) if ours else moment(shaped(clock, tuple[bytes, bytes])),
@@ -67,20 +73,20 @@ def redis_keys(session: Session, scope: Scope) -> RedisKeys:
         gaps=tuple(gaps),
         sampled_keys=len(sizes or counters),
         total_keys=sum(part.living for part in parts),
-        exhaustive=bool(parts) and all(part.sample.whole for part in parts),
+        exhaustive=bool(parts) and all(part.sample.whole for part in parts) and not _stopped(drawn),
         method=method_of(parts),
         narrowed=bool(scope.match),
         families=_families(sizes),
-        biggest=_typed(session, _first(sizes)),
+        biggest=_typed(drawn, _first(sizes)),
         hottest=tuple(KeyUse(key=_key(name), counter=counter) for name, counter in _first(counters) if counter),
         counters=_histogram(counters),
         lfu_log_factor=log_factor,
         lfu_decay_min=decay_min,
         maxmemory_policy=policy,
-        used_memory_bytes=number(told, "used_memory"),
-        dataset_bytes=number(told, "used_memory_dataset"),
+        used_memory_bytes=number(told, "used_memory") if len(parts) == 1 else 0,
+        dataset_bytes=number(told, "used_memory_dataset") if len(parts) == 1 else 0,
         database=session.database,
-        other_keys=_keys_elsewhere(told, session.database),
+        other_keys=keyspace(told, "keys") - keyspace(told, "keys", session.database),
         uptime_s=float(number(told, "uptime_in_seconds")),
     )
 
@@ -96,6 +102,9 @@ def _asked(drawn: Drawn, *command: Argument) -> Iterator[tuple[bytes, int]]:
         batch, sent_at = drawn.names[start : start + BATCH_KEYS], time.monotonic()
         replies: list[Reply] = ask(drawn.session, [(*command, name) for name in batch])
         drawn.pace.took(time.monotonic() - sent_at)
+        moved = [isinstance(one, ResponseError) and is_elsewhere(one) for one in replies]
+        batch = [name for name, away in zip(batch, moved, strict=True) if not away]
+        replies = [reply for reply, away in zip(replies, moved, strict=True) if not away]
         refusal = next((one for one in replies if isinstance(one, ResponseError)), None)
         if refusal is not None:
             raise refused(drawn.session, refusal, f"+{'|'.join(map(str, command)).lower()} %R~*")
@@ -154,17 +163,17 @@ def _first(counted: list[tuple[bytes, int]]) -> list[tuple[bytes, int]]:
     return sorted(dict(counted).items(), key=lambda one: (-one[1], one[0]))[:_TOP]
 
 
-def _typed(session: Session, biggest: list[tuple[bytes, int]]) -> tuple[KeySize, ...]:
-    large = [name for name, size in biggest if size >= _TYPED_BYTES]
-    replies = ask(session, [("TYPE", name) for name in large]) if large else []
-    kinds = {
-        name: reply.decode("ascii", "replace")
-        for name, reply in zip(large, replies, strict=True)
-        if isinstance(reply, bytes)
-    }
-    gone = sum(kind == "none" for kind in kinds.values())
-    session.own.misses += gone
-    session.own.hits += len(kinds) - gone
+def _typed(drawn: Sequence[Drawn], biggest: list[tuple[bytes, int]]) -> tuple[KeySize, ...]:
+    """Return the biggest keys, those that may be trouble with their type, by the server that has them."""
+    large = {name for name, size in biggest if size >= _TYPED_BYTES}
+    kinds: dict[bytes, str] = {}
+    for part in drawn:
+        here = list(large.intersection(part.names))
+        replies = ask(part.session, [("TYPE", name) for name in here]) if here else []
+        for name, reply in zip(here, replies, strict=True):
+            if isinstance(reply, bytes):
+                kinds[name] = reply.decode("ascii", "replace")
+                counted(part.session, kinds[name] != "none")
     return tuple(KeySize(key=_key(name), size_bytes=size, kind=kinds.get(name, "")) for name, size in biggest)
 
 
@@ -197,21 +206,19 @@ def _families(sizes: list[tuple[bytes, int]]) -> tuple[FamilySize, ...]:
     )
 
 
-def _keys_elsewhere(told: dict[str, str], database: int) -> int:
-    lines = {name: value for name, value in told.items() if name.startswith("db") and name[2:].isdecimal()}
-    fields = (value.partition(",")[0].removeprefix("keys=") for name, value in lines.items() if name != f"db{database}")
-    return sum(int(keys) for keys in fields if keys.isascii() and keys.isdecimal())
+def _stopped(drawn: Sequence[Drawn]) -> str:
+    """Return why asking ended before every drawn key was asked; empty when it did not."""
+    return next((part.pace.why for part in drawn if part.pace.why), "")
 
 
-def _limits_of_sight(parts: Sequence[Part], scope: Scope) -> Iterator[Gap]:
-    drawn, there = sum(len(part.sample.expiries) for part in parts), sum(part.living for part in parts)
-    whole = all(part.sample.whole for part in parts)
-    why = next((part.pace.why for part in parts if part.pace and part.pace.why), "")
-    if scope.match and whole and not drawn:
+def _limits_of_sight(drawn: Sequence[Drawn], parts: Sequence[Part], scope: Scope) -> Iterator[Gap]:
+    met, there = sum(len(part.names) for part in drawn), sum(part.living for part in parts)
+    whole, why = all(part.sample.whole for part in parts), _stopped(drawn)
+    if scope.match and parts and whole and not met:
         yield gap("sizes", "keys of the asked pattern", "no key matches it in this database", "check --match")
-    elif why and not whole:
-        yield gap("rare_keys", f"more than {drawn} keys", why, "look again when the server is calmer")
-    elif not whole and drawn:
-        what = f"single keys among the {max(0, there - drawn)} or more that were not drawn"
-        chance = f"a draw of {drawn} meets one given key with a chance of {1 - (1 - 1 / max(there, 1)) ** drawn:.2%}"
+    elif why:
+        yield gap("rare_keys", f"all of the {met} keys that were met, and others", why, "look again when it is calmer")
+    elif not whole and met:
+        what = f"single keys among the {max(0, there - met)} or more that were not drawn"
+        chance = f"a draw of {met} meets one given key with a chance of {1 - (1 - 1 / max(there, 1)) ** met:.2%}"
         yield gap("rare_keys", what, chance, "redis-cli --memkeys -i 0.01, on a replica; or narrow with --match")

@@ -53,6 +53,10 @@ WORLDS = {
         load(640_000, policy="noeviction", volatile=500, added_bytes=1_000),
         [],
     ),
+    "a buffer grew beside a hundred small keys": (
+        load(640_000, policy="noeviction", volatile=500, keys=1_000_000, **FAST),
+        [],
+    ),
     "the server was restarted in between": (
         load(640_000, policy="noeviction", volatile=500, **FAST, run_id="b"),
         [],
