@@ -22,7 +22,7 @@ from diag.snapshots.redis import KeyFamily, RedisExpiry
 from diag.sources.redis.connection import Session, ask, refused, shaped
 from diag.sources.redis.named import GONE, LASTING, is_name, look_up
 from diag.sources.redis.nodes import Node, around, is_cluster
-from diag.sources.redis.parts import FEWEST_KEYS, GRANT, Part, parts_of
+from diag.sources.redis.parts import FEWEST_KEYS, GRANT, Part, full_part, parts_of
 from diag.sources.redis.replies import acl_line, gap, has_expire_time, loading, moment, number, parsed, version_of
 from diag.sources.redis.sampling import Sample
 from diag.text import KeyText, ServerText
@@ -55,7 +55,7 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
         families=_families(expiries),
         sampled_keys=len(expiries),
         total_keys=sum(part.living for part in parts),
-        exhaustive=bool(parts) and all(part.sample.whole for part in parts),
+        exhaustive=bool(parts) and all(part.sample.whole and part.sample.stride == 1 for part in parts),
         method=_method(parts),
         database=session.database,
         keyspace_hits=max(0, number(told, "keyspace_hits") - own_hits),
@@ -83,6 +83,10 @@ def _parts(session: Session, told: dict[str, str], size: int | None, scope: Scop
         nodes = [node for node in (*nodes, *found.primaries) if node.told.get("role") != "slave"]
     if is_name(scope.match) and nodes:
         return _named(nodes, scope.match, gaps)
+    if scope.full and len(nodes) == 1 and not scope.match:
+        part = full_part(nodes[0], size or 0, allowed=scope.full == "primary")
+        gaps += [part] if isinstance(part, Gap) else []
+        return [] if isinstance(part, Gap) else [part]
     parts, lost = parts_of(nodes, size if nodes and nodes[0].session is session else None, scope.match)
     gaps += lost
     return parts
