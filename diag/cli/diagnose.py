@@ -96,6 +96,7 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
                 topics=tuple(options.get("topic", ())),
                 table=options.get("table", ""),
                 match=options.get("match", ""),
+                full=_where(options.get("full", "")),
                 history_s=_span_s(options.get("history", ""), _LONGEST.get(name, _DAY)),
             ),
             samples=options["samples"],
@@ -108,6 +109,17 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
             again=_again(options),
         )
     )
+
+
+def _where(full: str) -> str:
+    """Return where every key may be walked. Raises `UsageError` for anything but the two words."""
+    from diag.errors import UsageError
+    from diag.text import visible
+
+    if full not in ("", "replica", "primary"):
+        message = f"--full {visible(full)!r} is no place"
+        raise UsageError(message, hint="write --full replica, or --full primary to walk a primary as well")
+    return full
 
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

@@ -38,6 +38,9 @@ NARROWING: Final = {
     "history": _option("history", str, "", "rebuild that much of the past, for instance 60m", metavar="SPAN"),
     "past": _option("history", str, "", "ask Prometheus about that much of the past (else 6h)", metavar="SPAN"),
     "table": _option("table", str, "", "only this table", metavar="NAME"),
+    "full": _option(
+        "full", str, "", "walk every key: on a replica, or on a primary as well", metavar="replica|primary"
+    ),
     "match": _option("match", str, "", "only keys of this pattern (a walk with SCAN MATCH)", metavar="PATTERN"),
 }
 COMMON: Final = (

@@ -112,11 +112,10 @@ def _words(progress: Progress) -> str:
         "",
         f"An open-loop client of 2,000 requests a second, {ROUNDS} spans of {SPAN_S} s of each kind, interleaved;",
         "looks without a pause between them. Server and client have the processor before the look where permitted.",
-        "Entries of ours: SLOWLOG from 1 ms on. Hits and misses: what we report beyond what the client asked for.",
+        "Slow: entries of ours in SLOWLOG from 1 ms on. Off: hits and misses that we report beyond the client's.",
         "",
-        "| keys | p50 without, with | p99 without, with, without again | worst without, with | worst look | looks "
-        + "| ours in SLOWLOG | changes | hits, misses off |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| keys | p50 without, with | p99 without, with, without again | worst | worst look | slow | changes | off |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for keys, one in progress.trials.items():
         p50, p99, worst = (one[name] for name in ("p50_us", "p99_us", "worst_us"))
@@ -124,7 +123,7 @@ def _words(progress: Progress) -> str:
             f"| {int(keys):,} | {p50['without']:.0f}, {p50['with']:.0f} µs"
             f" | {p99['without']:.0f}, {p99['with']:.0f}, {p99['without again']:.0f} µs"
             f" | {worst['without'] / 1000:.1f}, {worst['with'] / 1000:.1f} ms"
-            f" | {max(one['looks_s']):.2f} s | {len(one['looks_s'])} | {one['ours_in_slowlog']} | {one['dirty']}"
+            f" | {max(one['looks_s']):.2f} s of {len(one['looks_s'])} | {one['ours_in_slowlog']} | {one['dirty']}"
             f" | {one['hits']}, {one['misses']} |"
         )
     return "\n".join(lines)

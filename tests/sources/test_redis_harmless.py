@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from forecasts import client, fill
-from open_loop import open_loop
+from open_loop import open_loop, prefer
 from running import diagnosed
 
 from diag.config import RedisTarget
@@ -12,7 +12,8 @@ from diag.sources import redis as source
 from diag.wire.probe import Deadline, Probe
 
 KEYS, SPAN_S = 100_000, 1.0
-SLOW_US = 10_000  # what SLOWLOG keeps by default; a shared processor may hold any command up for a while
+SLOW_US = 10_000  # what SLOWLOG keeps by default
+HELD_UP_US = 200_000  # where the server may not have the processor before others, any command may be held up
 READ_ONLY = {
     "info", "dbsize", "time", "scan", "pexpiretime", "client|setname", "client|id", "config|get", "get",
 }  # fmt: skip
@@ -21,6 +22,7 @@ READ_ONLY = {
 def test_nothing_is_changed_slow_or_miscounted_while_others_ask(private_redis):
     server = private_redis(directives=[f"slowlog-log-slower-than {SLOW_US}"])
     fill(server.url, KEYS, 0.3)
+    slow_us = SLOW_US if prefer(server.pid) else HELD_UP_US
     probe = Probe(Deadline(30.0), client_name="diag/test")
     with (
         client(server.url) as oracle,
@@ -37,11 +39,11 @@ def test_nothing_is_changed_slow_or_miscounted_while_others_ask(private_redis):
             source.redis_expiry(session, Scope())
         asked = len(others.latencies_us())
         last = source.redis_load(session, Scope())
-        ours = [one for one in oracle.slowlog_get(128) if one["client_name"].startswith(b"diag")]
+        slow = [one for one in oracle.slowlog_get(128) if one["duration"] >= slow_us]
         sent = {name.removeprefix("cmdstat_") for name in oracle.info("commandstats")}
         assert oracle.info("persistence")["rdb_changes_since_last_save"] == dirty
     assert (last.keyspace_hits - first.keyspace_hits, last.keyspace_misses - first.keyspace_misses) == (asked, 0)
-    assert ours == []
+    assert [one for one in slow if one["client_name"].startswith(b"diag")] == []
     assert sent - {"slowlog|reset", "slowlog|get", "config|resetstat", "client|setinfo", "hello"} <= READ_ONLY
 
 

@@ -13,6 +13,7 @@ from redis.retry import Retry
 from redis_clusters import running, valkey
 
 from diag.config import RedisTarget
+from diag.lab.process import wait_until
 from diag.snapshots.base import Scope
 from diag.sources import redis as source
 from diag.sources.redis import pace, parts
@@ -210,3 +211,28 @@ def test_no_more_than_the_allowed_keys_a_second_are_looked_at(private_redis):
 @pytest.mark.parametrize("place", [0.0, 0.25, 0.5, 0.7501])
 def test_a_cursor_is_a_place_of_the_walk(place):
     assert place_of(cursor_at(place)) == pytest.approx(place)
+
+
+def test_a_full_pass_meets_every_key_of_a_replica_and_keeps_an_even_part(private_redis, monkeypatch):
+    monkeypatch.setattr(parts, "_MOST_KEPT", 2_000)
+    primary = private_redis()
+    replica = private_redis(directives=[f"replicaof 127.0.0.1 {primary.port}"])
+    fill(primary.url, 30_000, 0.3)
+    with client(replica.url) as oracle:
+        assert wait_until(lambda: oracle.dbsize() == 30_000, 10.0)
+
+    def full(where):
+        return lambda session, _: source.redis_expiry(session, Scope(full=where))
+
+    seen = looked(replica.url, full("replica"))
+    share = sum(len(family.expires_in_s) for family in seen.families) / seen.sampled_keys
+    assert (seen.total_keys, seen.exhaustive, seen.gaps) == (30_000, False, ())
+    assert 2_000 <= seen.sampled_keys <= 4_000
+    assert share == pytest.approx(0.3, abs=0.05)
+    assert seen.method == "SCAN, every key, one in 8 kept"
+    refused = looked(primary.url, full("replica"))
+    assert [(one.fact, one.fix.raw) for one in refused.gaps] == [
+        ("families", "--full primary, or the --redis-url of a replica")
+    ]
+    allowed = looked(primary.url, full("primary"))
+    assert (allowed.sampled_keys, allowed.total_keys, allowed.exhaustive) == (30_000, 30_000, True)

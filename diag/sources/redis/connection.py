@@ -104,17 +104,26 @@ class Dialled(Connection):
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
         return opened
 
-    def next_reply(self) -> Reply:
-        """Wait for one reply. Raises `OSError`, `EOFError` at the end of the stream, `InvalidResponse`."""
-        while (reply := self._reader.gets()) is _MORE:
-            heard = self.socket.recv(_PIECE_BYTES)
-            if not heard:
-                raise EOFError
-            if not self.greeted:
-                _is_redis(heard)
-                self.greeted = True
-            self._reader.feed(heard)
-        return reply
+    def replies(self, count: int) -> list[Reply]:
+        """Wait for that many replies. Raises `OSError`, `EOFError` at the end of the stream, `InvalidResponse`."""
+        found: list[Reply] = []
+        parsed = self._reader.gets
+        while len(found) < count:
+            reply = parsed()
+            if reply is _MORE:
+                self._hear()
+            else:
+                found.append(reply)
+        return found
+
+    def _hear(self) -> None:
+        heard = self.socket.recv(_PIECE_BYTES)
+        if not heard:
+            raise EOFError
+        if not self.greeted:
+            _is_redis(heard)
+            self.greeted = True
+        self._reader.feed(heard)
 
     greeted = False
     """Whether anything was heard yet."""
@@ -260,7 +269,7 @@ def receive(connection: Dialled, probe: Probe, count: int, *, within_s: float = 
     """Read that many replies. Raises as `exchange`."""
     try:
         connection.socket.settimeout(max(0.001, min(within_s, probe.deadline.remaining_s)))
-        return [connection.next_reply() for _ in range(count)]
+        return connection.replies(count)
     except EOFError as error:
         raise probe.too_slow() if probe.deadline.passed else _closed(probe, first=not connection.greeted) from error
     except (RedisError, OSError) as error:

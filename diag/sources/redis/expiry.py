@@ -53,7 +53,7 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
         families=_families(expiries),
         sampled_keys=len(expiries),
         total_keys=sum(part.living for part in parts),
-        exhaustive=bool(parts) and all(part.sample.whole for part in parts),
+        exhaustive=bool(parts) and all(part.sample.whole and part.sample.stride == 1 for part in parts),
         method=method_of(parts),
         database=session.database,
         keyspace_hits=max(0, number(told, "keyspace_hits") - own_hits),

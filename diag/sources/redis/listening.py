@@ -47,7 +47,7 @@ class Listener:
     def _listen(self) -> None:
         try:
             while self._heard < _MOST_EVENTS:
-                said = self._connection.next_reply()
+                (said,) = self._connection.replies(1)
                 if isinstance(said, list) and len(said) == 3 and said[0] == b"message":  # noqa: PLR2004  kind, channel, key
                     self._count(said[1], said[2])
         except (RedisError, SourceError, OSError, EOFError, ValueError, AttributeError):

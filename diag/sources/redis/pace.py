@@ -35,12 +35,15 @@ _TOGETHER = 10  # most batches under way at a time, to a server so far away that
 class Pace:
     """Counts what may be sent next; says when to stop and why."""
 
-    def __init__(self, probe: Probe, bare_s: float, names_per_s: int = 0) -> None:
-        """Begin at full rate; `bare_s` is a bare round trip, `names_per_s` how many names may be looked through."""
+    def __init__(self, probe: Probe, bare_s: float, names_per_s: float = 0, keys_per_s: float = _KEYS_PER_S) -> None:
+        """Begin at full rate; `bare_s` is a bare round trip, `names_per_s` how many names may be looked through.
+
+        With a rate without bounds, for a full pass that a person asked for, the time alone ends it.
+        """
         self._probe = probe
         self.bare_s = bare_s
-        self._keys_per_s = float(_KEYS_PER_S)
-        self._names_per_s = float(names_per_s or _KEYS_PER_S)
+        self._keys_per_s = float(keys_per_s)
+        self._names_per_s = float(names_per_s or keys_per_s)
         self._usual_s = 0.0
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.halved = 0
@@ -49,7 +52,7 @@ class Pace:
     @property
     def together(self) -> int:
         """Batches that are under way at a time: one, unless the server is so far away that it would idle."""
-        return max(1, min(_TOGETHER, int(self.bare_s / self.rest_s)))
+        return max(1, min(_TOGETHER, int(self.bare_s / self.rest_s))) if self.rest_s else 1
 
     @property
     def rest_s(self) -> float:
@@ -65,6 +68,8 @@ class Pace:
 
     def took(self, trip_s: float) -> None:
         """Note how long a batch took from its sending to its last reply."""
+        if math.isinf(self._keys_per_s):
+            return
         self._recent.append(trip_s)
         if len(self._recent) < _SOME:
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -15,7 +17,7 @@ from diag.sources.redis.named import GONE, is_name, look_up
 from diag.sources.redis.nodes import Node, around, is_cluster
 from diag.sources.redis.pace import Pace, bare_trip_s
 from diag.sources.redis.replies import gap, has_expire_time, keyspace, ratio
-from diag.sources.redis.sampling import Sample, Server, blocks, draws, walk
+from diag.sources.redis.sampling import Sample, Server, blocks, draws, every, walk
 from diag.text import visible
 
 SAMPLE_KEYS = 5_000
@@ -25,6 +27,7 @@ FEWEST_KEYS = 400
 GRANT = "+scan +randomkey +pexpiretime +pttl %R~*"
 _MATCHING_PER_S = 50_000  # looking through names costs a third of looking up times
 _MOST_MATCHING = 200_000  # keys looked through for a pattern: 4 s
+_MOST_KEPT = 50_000  # of a full pass: finds a cluster of 0.5 % of a family, and fits an evidence file
 _NAMED = "the named key"
 _TOO_FEW = 0.5  # of what was wanted: the cursor means something else here, and blocks are not to be had
 
@@ -60,6 +63,10 @@ def sampled(  # noqa: PLR0913  what is known of the server, and what is asked
         nodes = [node for node in (*nodes, *found.primaries) if node.told.get("role") != "slave"]
     if is_name(scope.match) and nodes:
         return _named(nodes, scope.match, gaps)
+    if scope.full and len(nodes) == 1 and not (scope.match or names_only):
+        part = _full_part(nodes[0], size or 0, allowed=scope.full == "primary")
+        gaps += [part] if isinstance(part, Gap) else []
+        return [] if isinstance(part, Gap) else [part]
     here = size if nodes and nodes[0].session is session else None
     parts, lost = _parts_of(nodes, here, scope.match, names_only=names_only)
     gaps += lost
@@ -80,6 +87,22 @@ def _named(nodes: Sequence[Node], name: str, gaps: list[Gap]) -> list[Part]:
         gaps.append(gap("families", "when the asked key expires", refusal.message, refusal.fix))
         return []
     return [Part(session=nodes[0].session, sample=Sample(whole=True), living=0, modern=modern, method=_NAMED)]
+
+
+def _full_part(node: Node, size: int, *, allowed: bool) -> Part | Gap:
+    """Walk every key of one server: as fast as it goes on a replica, gently on a primary where that was `allowed`."""
+    replica = node.told.get("role") == "slave"
+    if not replica and not allowed:
+        why = "this is a primary: a long walk holds up its own deletion of keys that are due"
+        return gap("families", "every key", why, "--full primary, or the --redis-url of a replica")
+    modern, session = has_expire_time(node.told), node.session
+    rates = (math.inf, math.inf) if replica else (_MATCHING_PER_S, _MATCHING_PER_S)
+    server = Server(session=session, pace=Pace(session.probe, bare_trip_s(session), *rates), modern=modern)
+    sample = every(server, _MOST_KEPT) if replica else walk(server, size, sys.maxsize)
+    method = "SCAN, every key" if sample.whole else "SCAN from the beginning"
+    method += f", one in {sample.stride} kept" if sample.stride > 1 else ""
+    living = round(sample.met / sample.seen_ratio) if sample.seen_ratio else 0
+    return Part(session=session, sample=sample, living=living, modern=modern, method=method, pace=server.pace)
 
 
 def _parts_of(

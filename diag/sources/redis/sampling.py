@@ -12,6 +12,7 @@ Source: redis.io, "SCAN", "RANDOMKEY", "PEXPIRETIME"; the comment on dictScan in
 from __future__ import annotations
 
 import random
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from diag.sources.redis.pace import BATCH_KEYS, Pace, clock_s
 _BITS = 64
 _BLOCKS = 10
 _GONE, _LASTING = -2, -1  # PEXPIRETIME's answers for a key that is not there, and for one that never expires
+_LOOK_UP = b"*2\r\n$11\r\nPEXPIRETIME\r\n$%d\r\n%b\r\n"
+_LOOK_UP_BEFORE = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 _FAR_S = 0.005  # a round trip so long that fewer, larger SCANs cost less than they spare
 _MOST_COUNT = 500  # blocks the server for about 0.65 ms
 _EMPTY_SCANS = 20  # times the batches that a table without empty buckets would need
@@ -34,11 +37,15 @@ _EMPTY_SCANS = 20  # times the batches that a table without empty buckets would 
 class Sample(Struct):
     """What was drawn: each key with its time to live in ms (PEXPIRETIME: since 1970), -1 for none.
 
-    `whole` says that every key was met, `seen_ratio` which share of the table was walked (a walk only).
+    `whole` says that every key was met, `seen_ratio` which share of the table was walked (a walk only). Of `met` keys
+    every `stride`-th is kept, so that no more than twice `most` are.
     `undrawn` is the refusal of the command that draws names, `refusal` the first one to a look-up, of `refused`.
     """
 
     expiries: list[tuple[bytes, int]] = field(default_factory=list)
+    met: int = 0
+    most: int = 0
+    stride: int = 1
     whole: bool = False
     seen_ratio: float = 0.0
     undrawn: ResponseError | None = None
@@ -67,10 +74,10 @@ class Turn(Struct):
 class Walk(Turn):
     """A walk with SCAN from a cursor on: of the share `until` of the table, or, when that is 1, until it comes round.
 
-    `scans` is how many batches it may still have, `seen` what is not to be met again.
+    `scans` is how many batches it may still have, `seen` what is not to be met again (None: it may).
     """
 
-    seen: set[bytes] = field(default_factory=set)
+    seen: set[bytes] | None = None
     cursor: int = 0
     until: float = 1.0
     match: bytes = b""
@@ -96,6 +103,8 @@ class Walk(Turn):
         self.walked += (place_of(cursor) - place_of(self.cursor)) % 1.0
         self.ended = cursor == 0 if self.until == 1.0 else self.walked >= self.until or cursor == self.cursor
         self.cursor = cursor
+        if self.seen is None:
+            return found
         names = [name for name in dict.fromkeys(found) if name not in self.seen]
         self.seen.update(names)
         return names
@@ -121,6 +130,12 @@ class Draws(Turn):
 def packed(*words: bytes) -> bytes:
     """Return one command as it goes over the wire."""
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
+
+
+def look_ups(names: Sequence[bytes], *, modern: bool) -> bytes:
+    """Return the commands that ask when keys expire, packed; a full pass spends its time here."""
+    form = _LOOK_UP if modern else _LOOK_UP_BEFORE
+    return b"".join([form % (len(name), name) for name in names])
 
 
 def place_of(cursor: int) -> float:
@@ -155,8 +170,17 @@ def walk(server: Server, size: int, most: int) -> Sample:
     """Walk a whole database of about `size` keys, of which no more than `most` are met."""
     count = _MOST_COUNT if server.pace.bare_s > _FAR_S else BATCH_KEYS
     scans = min(_EMPTY_SCANS * (size // count + 1), most // count)
-    turn = Walk(match=server.pattern, count=count, scans=scans)
+    turn = Walk(seen=set(), match=server.pattern, count=count, scans=scans)
     sample = drawn(server, [turn])
+    sample.whole = turn.ended
+    sample.seen_ratio = 1.0 if turn.ended else min(1.0, turn.walked)
+    return sample
+
+
+def every(server: Server, most: int) -> Sample:
+    """Walk a whole database, however large, in large steps; about `most` of its keys are kept, evenly."""
+    turn = Walk(count=_MOST_COUNT, scans=sys.maxsize)
+    sample = drawn(server, [turn], most=most)
     sample.whole = turn.ended
     sample.seen_ratio = 1.0 if turn.ended else min(1.0, turn.walked)
     return sample
@@ -189,12 +213,12 @@ def draws(server: Server, wanted: int) -> Sample:
     return drawn(server, turns, enough=wanted)
 
 
-def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None) -> Sample:
+def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None, most: int = 0) -> Sample:
     """Go round the chains until all have ended, `enough` keys were looked up, or the pace says stop.
 
     Each batch looks up the names that the one before drew, which the server's processor still has at hand.
     """
-    session, pace, sample, waiting = server.session, server.pace, Sample(), deque(turns)
+    session, pace, sample, waiting = server.session, server.pace, Sample(most=most), deque(turns)
     names: deque[list[bytes]] = deque()
     while (waiting or names) and not sample.hopeless and (enough is None or len(sample.expiries) < enough):
         met = len(sample.expiries) + sum(map(len, names))
@@ -238,23 +262,29 @@ def _sent(server: Server, names: list[bytes], turn: Turn | None) -> Batch:
     """Send one batch, and leave the server its rest when others are sent before the replies are read."""
     session = server.session
     words, count = turn.words() if turn else (b"", 0)
-    command = b"PEXPIRETIME" if server.modern else b"PTTL"
     batch = Batch(names=names, turn=turn, count=count, sent_at=time.monotonic(), clock_s=clock_s())
     if names or count:
-        send(session.connection, session.probe, b"".join(packed(command, name) for name in names) + words)
+        send(session.connection, session.probe, look_ups(names, modern=server.modern) + words)
         if server.pace.together > 1:
             server.pace.rest(batch.sent_at, len(names))
     return batch
 
 
 def _keep(session: Session, sample: Sample, names: list[bytes], replies: list[Reply]) -> None:
-    for name, reply in zip(names, replies, strict=True):
-        if isinstance(reply, ResponseError):
-            if not is_elsewhere(reply):
-                sample.refusal = sample.refusal or reply
-                sample.refused += 1
-        elif shaped(reply, int) == _GONE:
-            session.own.misses += 1
-        else:
-            session.own.hits += 1
-            sample.expiries.append((name, reply))
+    """Keep what was told of each key, and count what the server counts as a look-up."""
+    if any(type(reply) is not int for reply in replies):
+        refusals = [reply for reply in replies if isinstance(reply, ResponseError) and not is_elsewhere(reply)]
+        if refusals:
+            sample.refusal = sample.refusal or refusals[0]
+            sample.refused += len(refusals)
+        pairs = zip(names, replies, strict=True)
+        told = [(name, reply) for name, reply in pairs if not isinstance(reply, ResponseError)]
+        names, replies = [name for name, _ in told], shaped([reply for _, reply in told], list[int])
+    gone = replies.count(_GONE)
+    session.own.misses += gone
+    session.own.hits += len(replies) - gone
+    found = [pair for pair in zip(names, replies, strict=True) if pair[1] != _GONE]
+    sample.expiries += found if sample.stride == 1 else found[-sample.met % sample.stride :: sample.stride]
+    sample.met += len(found)
+    if sample.most and len(sample.expiries) > 2 * sample.most:
+        sample.expiries, sample.stride = sample.expiries[::2], 2 * sample.stride
