@@ -222,8 +222,10 @@ def _choose(connection: Dialled, probe: Probe, way: Way) -> None:
     if way.database:  # 0 is where a connection begins, and the least ACL needs no right to stay there
         commands.append(("SELECT", way.database))
     reply = exchange(connection, probe, commands, within_s=way.patience_s)[-1]
-    if isinstance(reply, ResponseError) and (way.database or "AUTH" in str(reply).upper()):
-        raise explain(reply, probe)
+    if isinstance(reply, ResponseError):
+        explained = explain(reply, probe)
+        if way.database or explained.rung in (Rung.AUTH, Rung.CONNECT):
+            raise explained
     probe.at(Rung.QUERY)
 
 

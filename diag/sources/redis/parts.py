@@ -121,8 +121,9 @@ def _part(node: Node, size: int, match: str, *, wanted: int, whole: bool, names_
         sample, where = draws(server, wanted), ""
     else:
         sample, where = blocks(server, wanted, most), "in blocks at spread places"
-        if not (match or sample.whole or pace.stopped or len(sample.expiries) >= _TOO_FEW * wanted):
-            sample, where = draws(server, wanted), ""
+    few = sample.undrawn is not None or len(sample.expiries) < _TOO_FEW * min(wanted, size)
+    if where and few and not (match or sample.whole or sample.refusal or pace.stopped):
+        sample, where = draws(server, wanted), ""
     method = f"{'SCAN MATCH' if match else 'SCAN'} {where}" if where else "RANDOMKEY, with replacement"
     due = round(ratio(node.told, "expired_stale_perc") * keyspace(node.told, "expires", node.session.database))
     living = max(0, size - due)

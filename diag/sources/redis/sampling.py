@@ -21,7 +21,7 @@ from redis.exceptions import ResponseError
 
 from diag.sources.redis.connection import Reply, Session, receive, send, shaped
 from diag.sources.redis.faults import is_elsewhere
-from diag.sources.redis.pace import BATCH_KEYS, Pace
+from diag.sources.redis.pace import BATCH_KEYS, Pace, clock_s
 
 _BITS = 64
 _BLOCKS = 10
@@ -206,7 +206,7 @@ def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None) -> S
         ]
         for batch in under_way:
             replies = receive(session.connection, session.probe, len(batch.names) + batch.count)
-            pace.took(time.monotonic() - batch.sent_at)
+            pace.took(clock_s() - batch.clock_s)
             _keep(session, sample, batch.names, replies[: len(batch.names)])
             if batch.turn is not None and batch.count:
                 found = batch.turn.drew(replies[len(batch.names) :])
@@ -231,6 +231,7 @@ class Batch(Struct):
     turn: Turn | None
     count: int
     sent_at: float
+    clock_s: float
 
 
 def _sent(server: Server, names: list[bytes], turn: Turn | None) -> Batch:
@@ -238,7 +239,7 @@ def _sent(server: Server, names: list[bytes], turn: Turn | None) -> Batch:
     session = server.session
     words, count = turn.words() if turn else (b"", 0)
     command = b"PEXPIRETIME" if server.modern else b"PTTL"
-    batch = Batch(names=names, turn=turn, count=count, sent_at=time.monotonic())
+    batch = Batch(names=names, turn=turn, count=count, sent_at=time.monotonic(), clock_s=clock_s())
     if names or count:
         send(session.connection, session.probe, b"".join(packed(command, name) for name in names) + words)
         if server.pace.together > 1:
