@@ -95,8 +95,8 @@ def _parts_of(
     total = sum(sizes)
     for number, (node, size) in enumerate(zip(nodes, sizes, strict=True)):
         wanted = -(-SAMPLE_KEYS * size // total) if total else 0
+        whole = total <= SAMPLE_KEYS
         try:
-            whole = total <= SAMPLE_KEYS
             parts.append(_part(node, size, match, wanted=wanted, whole=whole, names_only=names_only))
         except SourceError as error:
             if not number or node.session.probe.deadline.passed:
@@ -123,7 +123,8 @@ def _part(node: Node, size: int, match: str, *, wanted: int, whole: bool, names_
         sample, where = blocks(server, wanted, most), "in blocks at spread places"
     few = sample.undrawn is not None or len(sample.expiries) < _TOO_FEW * min(wanted, size)
     if where and few and not (match or sample.whole or sample.refusal or pace.stopped):
-        sample, where = draws(server, wanted), ""
+        sample, where = draws(server, max(1, wanted)), ""  # one, to learn whether it is permitted
+        sample.whole = not size and sample.undrawn is None
     method = f"{'SCAN MATCH' if match else 'SCAN'} {where}" if where else "RANDOMKEY, with replacement"
     due = round(ratio(node.told, "expired_stale_perc") * keyspace(node.told, "expires", node.session.database))
     living = max(0, size - due)
