@@ -16,7 +16,7 @@ ASKS = {
     ),
     "RedisKeys": (
         "INFO, DBSIZE, TIME",
-        "SCAN or RANDOMKEY, as for the times to live",
+        "SCAN or RANDOMKEY, as for the times to live; a key that --match names: PEXPIRETIME, to find its server",
         "MEMORY USAGE of each drawn key, by five elements of a collection; TYPE of at most 20 above 1 MiB",
         "under an LFU policy: OBJECT FREQ of each drawn key, CONFIG GET lfu-* once; never a value",
     ),
