@@ -1,0 +1,158 @@
+"""How many readers recompute one expired key before the first of them has filled the cache again.
+
+Reads of the key come at random (Poisson, lambda a second), one recompute takes s alone, and the database
+shares c workers among n queries: each runs at min(1, c / n). Counted in the work the first query has
+received, the readers inside are a pure birth process: the next comes at the rate lambda max(1, n / c).
+So their mean is exact: a Poisson process until c are inside, then growth by e^(lambda / c) for each unit
+of work (Yule 1925; Feller, An Introduction to Probability Theory, vol. 1, ch. XVII.3). The fluid limit is
+the well-known (c / lambda) e^(x - 1) with x = lambda s / c, which for few workers is low by up to 45 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+from msgspec import Struct
+
+_STEPS = 64  # of one recompute: finer ones move no figure by 1 %
+_LONGEST_EXPONENT = 600.0  # beyond this a float overflows, and every reader there is has come long before
+_HALVINGS = 80  # of a bracket of loads: past the last digit of a float
+
+
+class MeasuredStorm(Struct, frozen=True, kw_only=True):
+    """A storm as it was measured. None: not known; what needs it is left out of the answer.
+
+    `reads_per_s` are the reads of all `keys` that expire together, within `width_s`; `recompute_s` is one
+    recompute by an idle database, `database_workers` the queries it truly works on at once (its cores, or
+    the useful concurrency). `processes` are those of the application, `lock_ttl_s` the time to live of a lock
+    (None: longer than a recompute takes), `poll_s` how often a reader behind a lock looks again.
+    """
+
+    reads_per_s: float
+    recompute_s: float
+    database_workers: int
+    processes: int | None = None
+    ttl_s: float | None = None
+    keys: int = 1
+    width_s: float = 0.0
+    lock_ttl_s: float | None = None
+    poll_s: float = 0.05
+
+    @property
+    def load(self) -> float:
+        """The x of the formulas: reads of one key during one recompute, for each worker; saturated above 1."""
+        return self.reads_per_s / max(1, self.keys) * self.recompute_s / self.database_workers
+
+
+class Effect(Struct, frozen=True, kw_only=True):
+    """One expiry under one protection, on average: the figures that `protections.Forecast` explains."""
+
+    recomputations: float
+    peak_queries: float
+    added_wait_s: float
+    staleness_s: float = 0.0
+
+
+class Flood(Struct, frozen=True, kw_only=True):
+    """The readers that recompute side by side until the first is done: how many, how long, what they wait in all."""
+
+    recomputations: float
+    fill_s: float
+    waited_s: float
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What a storm tells of the database: its load x = lambda s / c, and one unloaded recompute.
+
+    One storm gives x to about +-1 / sqrt(c), two standard errors: chance in the first moments is all that differs.
+    """
+
+    load: float
+    recompute_s: float
+
+
+def recomputations(reads_per_s: float, recompute_s: float, workers: int) -> float:
+    """Return the mean number of recomputations of one unprotected expiry; exact for every load."""
+    if reads_per_s <= 0 or recompute_s <= 0:
+        return 1.0
+    mean = reads_per_s * recompute_s
+    few, free = 0.0, 0.0  # those who find a free worker; the chance that one is left at the end
+    for inside in range(1, workers):
+        chance = poisson(inside - 1, mean)
+        few += inside * chance
+    faster = mean * (1 + 1 / workers)
+    free = sum(poisson(later, faster) for later in range(workers - 1))
+    exponent = min(_LONGEST_EXPONENT, mean / workers + (workers - 1) * math.log(workers / (workers + 1)))
+    return few + workers * math.exp(exponent) * max(0.0, 1 - free)
+
+
+def fill_s(reads_per_s: float, recompute_s: float, workers: int) -> float:
+    """Return the mean seconds from the first miss until the cache is filled (Wald: reads = lambda x time)."""
+    if reads_per_s <= 0:
+        return recompute_s
+    return max(recompute_s, (recomputations(reads_per_s, recompute_s, workers) - 1) / reads_per_s)
+
+
+def unprotected(reads_per_s: float, recompute_s: float, workers: int) -> Flood:
+    """Return the flood of an expiry that nothing guards."""
+    curve = [
+        recomputations(reads_per_s, recompute_s * step / _STEPS, workers) if step else 1.0 for step in range(_STEPS + 1)
+    ]
+    return Flood(
+        recomputations=curve[-1],
+        fill_s=fill_s(reads_per_s, recompute_s, workers),
+        waited_s=_waited_s(curve, recompute_s, workers),
+    )
+
+
+def flood(starts_per_s: Callable[[float, float], float], recompute_s: float, workers: int) -> Flood:
+    """Integrate the flood in which recomputations start at `starts_per_s(seconds since the first, inside)`."""
+    work = recompute_s / _STEPS
+    inside, at_s, curve = 1.0, 0.0, [1.0]
+    for _ in range(_STEPS):
+        slow = max(1.0, inside / workers)
+        half = inside + starts_per_s(at_s, inside) * slow * work / 2
+        slow = max(1.0, half / workers)
+        inside += starts_per_s(at_s + slow * work / 2, half) * slow * work
+        at_s += slow * work
+        curve.append(inside)
+    return Flood(recomputations=inside, fill_s=at_s, waited_s=_waited_s(curve, recompute_s, workers))
+
+
+def _waited_s(curve: list[float], recompute_s: float, workers: int) -> float:
+    """Return what all readers wait: those inside, summed over time, first as they come and then as they leave."""
+    work, last = recompute_s / _STEPS, curve[-1]
+    total = 0.0
+    for before, after in pairwise(curve):
+        here = (before + after) / 2
+        total += here * max(1.0, here / workers) + (last - here) * max(1.0, (last - here) / workers)
+    return total * work
+
+
+def from_duplicates(reads_per_s: float, duplicates: float, workers: int) -> Estimate | None:
+    """Return the load and the recompute time that make `duplicates` recomputations of an expiry; None below two."""
+    least = 2.0  # a key that is recomputed once says nothing of how long it took
+    if reads_per_s <= 0 or duplicates < least:
+        return None
+    low, high = 0.0, 1.0
+    while recomputations(reads_per_s, high * workers / reads_per_s, workers) < duplicates:
+        low, high = high, high * 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if recomputations(reads_per_s, middle * workers / reads_per_s, workers) < duplicates:
+            low = middle
+        else:
+            high = middle
+    return Estimate(load=high, recompute_s=high * workers / reads_per_s)
+
+
+def from_fill(reads_per_s: float, storm_s: float, workers: int) -> Estimate | None:
+    """Return the load and the recompute time of a storm that lasted `storm_s` from the first miss to the last."""
+    return from_duplicates(reads_per_s, 1 + reads_per_s * storm_s, workers)
+
+
+def poisson(count: int, mean: float) -> float:
+    """Return the chance of `count` when `mean` are expected."""
+    return math.exp(count * math.log(mean) - mean - math.lgamma(count + 1)) if mean > 0 else float(count == 0)
