@@ -10,15 +10,25 @@ RFC 5861 (stale-while-revalidate); redis.io, "SET", pattern of a lock.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from diag.analysis.storm_growth import Effect, MeasuredStorm, flood, unprotected
+from diag.analysis import xfetch as xfetch_paths
+from diag.analysis.storm_growth import (
+    Effect,
+    Flood,
+    MeasuredStorm,
+    floods,
+    joined_s,
+    poisson,
+    share_of_first,
+    unprotected,
+)
 
 EARLY_SHARE = 0.1  # of the time to live: one refresh every 0.9 of it costs 11 % more recomputations
 JITTER_RATIO = 0.2  # of the time to live, both ways: the spread that ended an hourly storm in practice
 REFRESHES_EXPECTED = 7.0  # in the early window: e^-7 = 0.1 % of expiries find nobody who refreshed
 LEASE_S = 10.0  # a lease server gives a key's token away once in 10 s (Nishtala et al., section 3.2.1)
-BETA = 1.0  # of XFetch, as its paper proposes
-_QUANTILES = 48  # of when the first early refresh begins: finer ones move no figure by 1 %
+_DEVIATIONS, _COUNTS = 6, 200  # how far from its mean a Poisson count is followed, and in how many steps
 
 
 def unguarded(storm: MeasuredStorm) -> Effect:
@@ -35,44 +45,45 @@ def per_process(storm: MeasuredStorm) -> Effect | None:
     """Each process recomputes once and its other readers wait for that: at most as many as there are processes."""
     if not storm.processes:
         return None
-    rate, processes = storm.reads_per_s, storm.processes
-    one = flood(lambda _, inside: rate * max(0.0, 1 - inside / processes), storm.recompute_s, storm.database_workers)
-    return Effect(
-        recomputations=one.recomputations,
-        peak_queries=one.recomputations,
-        added_wait_s=one.waited_s / one.recomputations,
-    )
+    rate, processes, s = storm.reads_per_s, storm.processes, storm.recompute_s
+    both = floods(lambda _, inside: rate * max(0.0, 1 - inside / processes), s, storm.database_workers)
+    recomputed = sum(one.recomputations for one in both) / 2
+    waits_s = [
+        (one.waited_s + joined_s(one, rate / processes, s, storm.database_workers)) / (1 + rate * one.fill_s)
+        for one in both
+    ]
+    return Effect(recomputations=recomputed, peak_queries=recomputed, added_wait_s=sum(waits_s) / 2)
 
 
 def pool(storm: MeasuredStorm) -> Effect:
     """Return what c connections, first come first served, make of it: 1 + lambda s recomputations, c at a time.
 
-    Reader number i starts when number i - c is done. Valid for every load.
+    Reader number i starts when number i - c is done. Exact for every load.
     """
-    rate, s, workers = storm.reads_per_s, storm.recompute_s, storm.database_workers
-    readers = 1 + rate * s
-    rounds, left = divmod(readers, workers)
-    waited = s * (workers * rounds * (rounds + 1) / 2 + left * (rounds + 1))  # were all to come at once
-    if rounds and rate:
-        behind = readers - workers  # who wait for the one `workers` places ahead, who came workers / rate before
-        waited -= _ahead(behind, workers) / rate
-    return Effect(recomputations=readers, peak_queries=_at_most(workers, rate * s), added_wait_s=waited / readers)
+    mean, workers = storm.reads_per_s * storm.recompute_s, storm.database_workers
 
+    def waits(readers: int) -> float:
+        rounds, left = divmod(readers, workers)
+        behind = workers * rounds * (rounds - 1) / 2 + left * rounds  # whole rounds before one's own, summed
+        return storm.recompute_s * (1 + behind * (1 - workers / readers) / readers)
 
-def _ahead(behind: float, workers: int) -> float:
-    """Return how many places, in all, the waiting are behind the reader whose connection they get in the end."""
-    rounds, left = divmod(behind, workers)
-    return workers * (workers * rounds * (rounds + 1) / 2 + left * (rounds + 1))
+    return Effect(
+        recomputations=1 + mean,
+        peak_queries=_over_chance(mean, lambda readers: min(workers, readers)),
+        added_wait_s=_over_chance(mean, waits),
+    )
 
 
 def pool_recheck(storm: MeasuredStorm) -> Effect:
-    """The same pool, and who gets a connection looks at the cache first: only the first c recompute."""
-    rate, s, workers = storm.reads_per_s, storm.recompute_s, storm.database_workers
-    first = _at_most(workers, rate * s)
-    readers = 1 + rate * s
-    rest = max(0.0, readers - first)
-    waited = first * s + rest * rest / rate / 2 if rate else s
-    return Effect(recomputations=first, peak_queries=first, added_wait_s=waited / readers)
+    """The same pool, and who gets a connection looks at the cache first: only the first c recompute. Exact."""
+    mean, workers = storm.reads_per_s * storm.recompute_s, storm.database_workers
+    first = _over_chance(mean, lambda readers: min(workers, readers))
+
+    def waits(readers: int) -> float:
+        served = max(0, readers - workers)
+        return storm.recompute_s * (readers - served + served * (served + 1) / 2 / readers) / readers
+
+    return Effect(recomputations=first, peak_queries=first, added_wait_s=_over_chance(mean, waits))
 
 
 def lock(storm: MeasuredStorm) -> Effect:
@@ -88,9 +99,12 @@ def lease(storm: MeasuredStorm) -> Effect:
 def _locked(storm: MeasuredStorm, ttl_s: float | None) -> Effect:
     rate, s = storm.reads_per_s, storm.recompute_s
     holders = 1 if not ttl_s else 1 + math.floor(s / ttl_s)
-    waiting = rate * s
-    waited = holders * s + max(0.0, waiting - holders + 1) * (s / 2 + storm.poll_s / 2)
-    return Effect(recomputations=holders, peak_queries=holders, added_wait_s=waited / (1 + waiting))
+    others_s = s / 2 + storm.poll_s / 2
+    return Effect(
+        recomputations=holders,
+        peak_queries=holders,
+        added_wait_s=others_s + (s - others_s) * share_of_first(rate * s),
+    )
 
 
 def early_ungated(storm: MeasuredStorm) -> Effect:
@@ -109,7 +123,7 @@ def early_lock(storm: MeasuredStorm) -> Effect | None:
     ahead_s = EARLY_SHARE * storm.ttl_s
     nobody = math.exp(-rate * ahead_s)
     late_s = max(0.0, s - max(0.0, ahead_s - 1 / rate)) if rate else s  # still at it when the key expires
-    in_time = (s + rate * late_s * late_s / 2) / (1 + rate * s)
+    in_time = s * share_of_first(rate * s) + (rate * late_s * late_s / 2) / (1 + rate * s)
     return Effect(
         recomputations=1.0,
         peak_queries=1.0,
@@ -131,7 +145,7 @@ def early_probability(storm: MeasuredStorm) -> Effect | None:
     few, all_ = unprotected(rate, s, workers), unguarded(storm)
     nobody = math.exp(-rate * ahead_s)
     recomputed = (1 - nobody) * few.recomputations + nobody * all_.recomputations
-    few_wait_s = few.waited_s / (1 + storm.reads_per_s * few.fill_s)
+    few_wait_s = _among_readers_s(few, rate / storm.reads_per_s, storm.reads_per_s)
     return Effect(
         recomputations=recomputed,
         peak_queries=recomputed,
@@ -140,23 +154,11 @@ def early_probability(storm: MeasuredStorm) -> Effect | None:
 
 
 def xfetch(storm: MeasuredStorm) -> Effect:
-    """A read at g seconds before the expiry refreshes with chance e^(-g / (beta s)): XFetch.
-
-    Where lambda s beta >> 1 that is e^(1 / beta) recomputations. Elsewhere, too: the integral over when the first
-    begins, the flood from there (all read through once the key is gone), and today's flood where nobody did.
-    """
-    rate, s, workers = storm.reads_per_s, storm.recompute_s, storm.database_workers
-    expected = rate * s * BETA  # early refreshes, if none of them ended it
-    nobody = math.exp(-expected)
-    all_ = unguarded(storm)
-    recomputed, wait_s = nobody * all_.recomputations, nobody * all_.added_wait_s
-    for place in range(_QUANTILES):
-        before = -math.log(1 - (1 - nobody) * (place + 0.5) / _QUANTILES)
-        ahead_s = BETA * s * math.log(max(1.0, expected / before)) if before else 0.0
-        one = flood(lambda at_s, _, a=ahead_s: rate * min(1.0, math.exp((at_s - a) / (BETA * s))), s, workers)  # type: ignore[misc]
-        recomputed += (1 - nobody) / _QUANTILES * one.recomputations
-        wait_s += (1 - nobody) / _QUANTILES * one.waited_s / (1 + rate * one.fill_s)
-    return Effect(recomputations=recomputed, peak_queries=recomputed, added_wait_s=wait_s)
+    """Refresh by a chance that grows towards the expiry, see `xfetch`: about e, where they fit into the database."""
+    if storm.reads_per_s <= 0:
+        return unguarded(storm)
+    flood = unprotected(storm.reads_per_s, storm.recompute_s, storm.database_workers)
+    return xfetch_paths.effect(storm, flood)
 
 
 def jitter(storm: MeasuredStorm) -> Effect:
@@ -170,16 +172,21 @@ def stale(storm: MeasuredStorm) -> Effect:
     return Effect(
         recomputations=1.0,
         peak_queries=1.0,
-        added_wait_s=s / (1 + rate * s),
+        added_wait_s=s * share_of_first(rate * s),
         staleness_s=s + math.exp(-rate * s) / rate if rate else s,
     )
 
 
-def _at_most(limit: int, mean: float) -> float:
-    """Return the mean of min(limit, 1 + N) for a Poisson N."""
-    chance, kept, seen = math.exp(-mean), 0.0, 0.0
-    for later in range(limit - 1):
-        kept += (1 + later) * chance
-        seen += chance
-        chance *= mean / (later + 1)
-    return kept + limit * max(0.0, 1 - seen)
+def _among_readers_s(one: Flood, share: float, reads_per_s: float) -> float:
+    """Spread what those inside wait over all readers who come meanwhile, of whom the first and a `share` are inside."""
+    first = share_of_first(reads_per_s * one.fill_s)
+    return one.waited_s / one.recomputations * (share + (1 - share) * first)
+
+
+def _over_chance(mean: float, figure: Callable[[int], float]) -> float:
+    """Return the mean of `figure(1 + N)` for a Poisson N, from counts up to six standard deviations off."""
+    least = max(0, math.floor(mean - _DEVIATIONS * math.sqrt(mean)))
+    most = math.ceil(mean + _DEVIATIONS * math.sqrt(mean) + _DEVIATIONS)
+    counts = range(least, most + 1, max(1, (most - least) // _COUNTS))
+    chances = [poisson(count, mean) for count in counts]
+    return sum(chance * figure(1 + count) for chance, count in zip(chances, counts, strict=True)) / sum(chances)

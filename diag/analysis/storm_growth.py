@@ -61,6 +61,7 @@ class Flood(Struct, frozen=True, kw_only=True):
     recomputations: float
     fill_s: float
     waited_s: float
+    curve: tuple[float, ...] = ()
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -75,17 +76,20 @@ class Estimate(Struct, frozen=True, kw_only=True):
 
 def recomputations(reads_per_s: float, recompute_s: float, workers: int) -> float:
     """Return the mean number of recomputations of one unprotected expiry; exact for every load."""
-    if reads_per_s <= 0 or recompute_s <= 0:
-        return 1.0
-    mean = reads_per_s * recompute_s
-    few, free = 0.0, 0.0  # those who find a free worker; the chance that one is left at the end
-    for inside in range(1, workers):
-        chance = poisson(inside - 1, mean)
-        few += inside * chance
+    return grown(1, reads_per_s, recompute_s, workers)
+
+
+def grown(inside: int, reads_per_s: float, work_s: float, workers: int) -> float:
+    """Return how many are inside, on average, when `work_s` more have been done on the first; all readers recompute."""
+    if reads_per_s <= 0 or work_s <= 0:
+        return float(inside)
+    mean = reads_per_s * work_s
+    free = max(0, workers - inside)  # workers that later ones still find
+    few = sum((inside + later) * poisson(later, mean) for later in range(free))
     faster = mean * (1 + 1 / workers)
-    free = sum(poisson(later, faster) for later in range(workers - 1))
-    exponent = min(_LONGEST_EXPONENT, mean / workers + (workers - 1) * math.log(workers / (workers + 1)))
-    return few + workers * math.exp(exponent) * max(0.0, 1 - free)
+    crowded = 1 - sum(poisson(later, faster) for later in range(free)) if free else 1.0
+    exponent = min(_LONGEST_EXPONENT, mean / workers + free * math.log(workers / (workers + 1)))
+    return few + max(inside, workers) * math.exp(exponent) * max(0.0, crowded)
 
 
 def fill_s(reads_per_s: float, recompute_s: float, workers: int) -> float:
@@ -96,29 +100,68 @@ def fill_s(reads_per_s: float, recompute_s: float, workers: int) -> float:
 
 
 def unprotected(reads_per_s: float, recompute_s: float, workers: int) -> Flood:
-    """Return the flood of an expiry that nothing guards."""
+    """Return the flood of an expiry that nothing guards.
+
+    What is waited bends upwards with the crowd, so it is the mean of a small crowd and of a large one, each as
+    far from the mean as the count of a Poisson process, and of its growth, varies.
+    """
     curve = [
         recomputations(reads_per_s, recompute_s * step / _STEPS, workers) if step else 1.0 for step in range(_STEPS + 1)
     ]
+    others = curve[-1] - 1
+    load = reads_per_s * recompute_s / workers
+    varies = math.sqrt(min(1.0, 1 / others + max(0.0, 1 - 1 / load) / workers)) if others > 0 else 0.0
+    waits_s = []
+    for way in (1 - varies, 1 + varies):
+        crowd = [1 + (inside - 1) * way for inside in curve]
+        waits_s.append(_waited_s(crowd, recompute_s, workers) / crowd[-1])
     return Flood(
         recomputations=curve[-1],
         fill_s=fill_s(reads_per_s, recompute_s, workers),
-        waited_s=_waited_s(curve, recompute_s, workers),
+        waited_s=curve[-1] * sum(waits_s) / len(waits_s),
+        curve=tuple(curve),
     )
 
 
-def flood(starts_per_s: Callable[[float, float], float], recompute_s: float, workers: int) -> Flood:
-    """Integrate the flood in which recomputations start at `starts_per_s(seconds since the first, inside)`."""
+def floods(starts_per_s: Callable[[float, float], float], recompute_s: float, workers: int) -> tuple[Flood, Flood]:
+    """Integrate the flood in which recomputations start at `starts_per_s(seconds since the first, inside)`.
+
+    What comes of it bends with the crowd, so there are two, of equal chance: one of fewer readers
+    than usual and one of more, by the standard deviation of a Poisson count.
+    """
+    others = _integrated(starts_per_s, 1.0, recompute_s, workers).recomputations - 1
+    varies = min(1.0, 1 / math.sqrt(others)) if others > 0 else 0.0
+    few = _integrated(starts_per_s, 1 - varies, recompute_s, workers)
+    return few, _integrated(starts_per_s, 1 + varies, recompute_s, workers)
+
+
+def _integrated(starts_per_s: Callable[[float, float], float], share: float, recompute_s: float, workers: int) -> Flood:
     work = recompute_s / _STEPS
     inside, at_s, curve = 1.0, 0.0, [1.0]
     for _ in range(_STEPS):
         slow = max(1.0, inside / workers)
-        half = inside + starts_per_s(at_s, inside) * slow * work / 2
+        half = inside + share * starts_per_s(at_s, inside) * slow * work / 2
         slow = max(1.0, half / workers)
-        inside += starts_per_s(at_s + slow * work / 2, half) * slow * work
+        inside += share * starts_per_s(at_s + slow * work / 2, half) * slow * work
         at_s += slow * work
         curve.append(inside)
-    return Flood(recomputations=inside, fill_s=at_s, waited_s=_waited_s(curve, recompute_s, workers))
+    waited_s = _waited_s(curve, recompute_s, workers)
+    return Flood(recomputations=inside, fill_s=at_s, waited_s=waited_s, curve=tuple(curve))
+
+
+def joined_s(one: Flood, joins_per_s: float, recompute_s: float, workers: int) -> float:
+    """Return what readers wait, in all, who join those inside, each at the rate `joins_per_s`, until it ends."""
+    work = recompute_s / _STEPS
+    begun = [1.0, *(after - before for before, after in pairwise(one.curve))]
+    inside = [*one.curve[:-1], *(one.curve[-1] - before for before in one.curve)]
+    moments = [0.0]
+    for here in inside:
+        moments.append(moments[-1] + max(1.0, here / workers) * work)
+    total = 0.0
+    for step, started in enumerate(begun[:-1]):
+        ends_s, filled_s = moments[step + _STEPS], moments[_STEPS]
+        total += started * ((ends_s - moments[step]) ** 2 - (ends_s - filled_s) ** 2) / 2
+    return total * joins_per_s
 
 
 def _waited_s(curve: list[float], recompute_s: float, workers: int) -> float:
@@ -151,6 +194,11 @@ def from_duplicates(reads_per_s: float, duplicates: float, workers: int) -> Esti
 def from_fill(reads_per_s: float, storm_s: float, workers: int) -> Estimate | None:
     """Return the load and the recompute time of a storm that lasted `storm_s` from the first miss to the last."""
     return from_duplicates(reads_per_s, 1 + reads_per_s * storm_s, workers)
+
+
+def share_of_first(mean: float) -> float:
+    """Return the mean of 1 / (1 + N) for a Poisson N: what the first reader is of all who come meanwhile."""
+    return -math.expm1(-mean) / mean if mean > 0 else 1.0
 
 
 def poisson(count: int, mean: float) -> float:
