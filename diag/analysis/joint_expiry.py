@@ -5,12 +5,17 @@ rate lambda_k, readers who find the key still missing recompute it again, wait, 
 it. The database shares c workers among its queries (or takes c at a time), and each recompute is the same work s, so
 those who began together end together. Where it is never full, the highest of many chance occupancies is added: the
 expected maximum of a Poisson count (M/G/infinity; Kleinrock, Queueing Systems, vol. 1, ch. 3).
+
+Recomputations hold to 20 % wherever the database keeps up or somebody stops the duplicates. Peak and wait do where
+the load is below 0.7 or above 1.3 of what the database can do: at its very limit chance decides. Where nothing
+stops the duplicates and the database is full, they multiply, chance decides too, and the figure is a low one.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+from functools import lru_cache
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,8 +23,8 @@ from msgspec.structs import replace
 from diag.analysis.one_expiry import EARLY_SHARE, JITTER_RATIO, LEASE_S, REFRESHES_EXPECTED
 from diag.analysis.storm_growth import Effect, MeasuredStorm, poisson
 
-_SHARE_OF_WORK = 1 / 8  # of one recompute, done in a step: finer ones move no figure by 3 %
-_STEPS = 20_000  # about 0.1 s of ours; what is left then adds in proportion
+_FINEST, _COARSEST = 1 / 8, 1.0  # of one recompute, done in a step: finer ones move no figure by 3 %
+_STEPS = 6_000  # about 20 ms of ours; what is left then adds in proportion
 _SETTLED = 0.002  # of the keys still missing: the storm is over
 
 
@@ -41,14 +46,26 @@ class _Cohort(Struct):
     queries: float
 
 
+class _Now(Struct):
+    """Where the integration is."""
+
+    at_s: float
+    work: float
+    inside: float
+
+
 class _Course(Struct):
-    """What came of it: queries, the most at once, readers who came while keys were missing, and their waits."""
+    """What came of it: queries, the most at once, readers who came while keys were missing and their waits.
+
+    `filled` keys took `filling_s` in all to be recomputed, `slowest_s` the slowest of them.
+    """
 
     recomputations: float = 0.0
     peak: float = 0.0
     readers: float = 0.0
     waited_s: float = 0.0
     filled: float = 0.0
+    filling_s: float = 0.0
     slowest_s: float = 0.0
 
 
@@ -63,12 +80,12 @@ def per_process(_: MeasuredStorm) -> None:
 
 def pool(storm: MeasuredStorm) -> Effect:
     """The database takes c recomputations at a time, first come first served."""
-    return _effect(storm, _Way(reads_per_s=_each(storm), width_s=storm.width_s, pooled=True))
+    return _pooled(storm, _Way(reads_per_s=_each(storm), width_s=storm.width_s, pooled=True))
 
 
 def pool_recheck(storm: MeasuredStorm) -> Effect:
     """The same, and who gets a connection looks at the cache first."""
-    return _effect(storm, _Way(reads_per_s=_each(storm), width_s=storm.width_s, pooled=True, alone=True))
+    return _pooled(storm, _Way(reads_per_s=_each(storm), width_s=storm.width_s, pooled=True, alone=True))
 
 
 def lock(storm: MeasuredStorm) -> Effect | None:
@@ -125,7 +142,7 @@ def stale(storm: MeasuredStorm) -> Effect:
 def _served(storm: MeasuredStorm) -> Effect:
     each, s = _each(storm), storm.recompute_s
     made = _course(storm, _Way(reads_per_s=each, width_s=storm.width_s, alone=True))
-    slow_s = made.slowest_s or s
+    slow_s = made.filling_s / made.filled if made.filled else s
     return Effect(
         recomputations=float(storm.keys),
         peak_queries=_peak(storm, made),
@@ -149,6 +166,11 @@ def _locked(storm: MeasuredStorm, lock_s: float | None) -> Effect | None:
     return replace(effect, added_wait_s=effect.added_wait_s + polled)
 
 
+def _pooled(storm: MeasuredStorm, way: _Way) -> Effect:
+    effect = _effect(storm, way)
+    return replace(effect, peak_queries=min(storm.database_workers, effect.peak_queries))
+
+
 def _effect(storm: MeasuredStorm, way: _Way) -> Effect:
     return _effect_of(storm, _course(storm, way))
 
@@ -162,15 +184,18 @@ def _effect_of(storm: MeasuredStorm, made: _Course) -> Effect:
     )
 
 
+@lru_cache(maxsize=32)
 def _course(storm: MeasuredStorm, way: _Way) -> _Course:
     """Integrate until the keys are back; time runs by the work that the database does on each query."""
     s, workers, made = storm.recompute_s, storm.database_workers, _Course()
     missing, at_s, work, free_s, inside, busy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     left = float(storm.keys)  # that have not expired yet
     running: deque[_Cohort] = deque()
+    spans = (way.width_s + 5 / way.reads_per_s) / s if way.reads_per_s else 0.0
+    share = min(_COARSEST, max(_FINEST, spans / _STEPS))
     for _ in range(_STEPS):
         slow = 1.0 if way.pooled else max(1.0, inside / workers)
-        step_s = s * _SHARE_OF_WORK * slow
+        step_s = s * share * slow
         expiring = min(left, storm.keys * step_s / way.width_s) if way.width_s > step_s else left
         left -= expiring
         missing += expiring
@@ -187,14 +212,28 @@ def _course(storm: MeasuredStorm, way: _Way) -> _Course:
         ends = max(at_s + s, free_s) if way.pooled else work + s
         running.append(_Cohort(ends=ends, began_s=at_s, keys=found, queries=queries))
         inside, busy = inside + queries, busy + found
-        made.peak = max(made.peak, min(inside, workers) if way.pooled else inside)
         while running and running[0].ends <= (at_s if way.pooled else work):
             done = running.popleft()
             inside, busy = inside - done.queries, busy - done.keys
             _count(made, done, at_s, way)
+        made.peak = max(made.peak, min(inside, workers) if way.pooled else inside)
         if left + missing + busy < _SETTLED * storm.keys:
             break
+    _drain(running, _Now(at_s=at_s, work=work, inside=inside), storm, way, made)
     return made
+
+
+def _drain(running: deque[_Cohort], now: _Now, storm: MeasuredStorm, way: _Way, made: _Course) -> None:
+    """Let what is still running end; nobody comes any more."""
+    while running:
+        done = running.popleft()
+        if way.pooled:
+            now.at_s = max(now.at_s, done.ends)
+        else:
+            now.at_s += max(0.0, done.ends - now.work) * max(1.0, now.inside / storm.database_workers)
+            now.work = max(now.work, done.ends)
+            now.inside -= done.queries
+        _count(made, done, now.at_s, way)
 
 
 def _count(made: _Course, done: _Cohort, at_s: float, way: _Way) -> None:
@@ -202,6 +241,7 @@ def _count(made: _Course, done: _Cohort, at_s: float, way: _Way) -> None:
     took_s = at_s - done.began_s
     made.slowest_s = max(made.slowest_s, took_s)
     made.filled += done.keys
+    made.filling_s += done.keys * took_s
     if way.alone:
         others = done.keys * way.reads_per_s * took_s
         made.readers += done.keys + others

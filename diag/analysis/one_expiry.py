@@ -28,6 +28,7 @@ EARLY_SHARE = 0.1  # of the time to live: one refresh every 0.9 of it costs 11 %
 JITTER_RATIO = 0.2  # of the time to live, both ways: the spread that ended an hourly storm in practice
 REFRESHES_EXPECTED = 7.0  # in the early window: e^-7 = 0.1 % of expiries find nobody who refreshed
 LEASE_S = 10.0  # a lease server gives a key's token away once in 10 s (Nishtala et al., section 3.2.1)
+_HARDLY_READ = 1e-6  # reads in one recompute: nobody refreshes early, and nobody recomputes twice
 _DEVIATIONS, _COUNTS = 6, 200  # how far from its mean a Poisson count is followed, and in how many steps
 
 
@@ -155,7 +156,7 @@ def early_probability(storm: MeasuredStorm) -> Effect | None:
 
 def xfetch(storm: MeasuredStorm) -> Effect:
     """Refresh by a chance that grows towards the expiry, see `xfetch`: about e, where they fit into the database."""
-    if storm.reads_per_s <= 0:
+    if storm.reads_per_s * storm.recompute_s < _HARDLY_READ:
         return unguarded(storm)
     flood = unprotected(storm.reads_per_s, storm.recompute_s, storm.database_workers)
     return xfetch_paths.effect(storm, flood)

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 _STEPS = 64  # of one recompute: finer ones move no figure by 1 %
 _LONGEST_EXPONENT = 600.0  # beyond this a float overflows, and every reader there is has come long before
+_DEVIATIONS = 10  # standard deviations and more: chances below 1e-12
 _HALVINGS = 80  # of a bracket of loads: past the last digit of a float
 
 
@@ -85,9 +86,10 @@ def grown(inside: int, reads_per_s: float, work_s: float, workers: int) -> float
         return float(inside)
     mean = reads_per_s * work_s
     free = max(0, workers - inside)  # workers that later ones still find
-    few = sum((inside + later) * poisson(later, mean) for later in range(free))
+    few = sum((inside + later) * poisson(later, mean) for later in range(min(free, _beyond(mean))))
     faster = mean * (1 + 1 / workers)
-    crowded = 1 - sum(poisson(later, faster) for later in range(free)) if free else 1.0
+    within = min(free, _beyond(faster))
+    crowded = 1 - sum(poisson(later, faster) for later in range(within)) if within == free else 0.0
     exponent = min(_LONGEST_EXPONENT, mean / workers + free * math.log(workers / (workers + 1)))
     return few + max(inside, workers) * math.exp(exponent) * max(0.0, crowded)
 
@@ -194,6 +196,11 @@ def from_duplicates(reads_per_s: float, duplicates: float, workers: int) -> Esti
 def from_fill(reads_per_s: float, storm_s: float, workers: int) -> Estimate | None:
     """Return the load and the recompute time of a storm that lasted `storm_s` from the first miss to the last."""
     return from_duplicates(reads_per_s, 1 + reads_per_s * storm_s, workers)
+
+
+def _beyond(mean: float) -> int:
+    """Return a count that a Poisson process of this mean does not reach."""
+    return math.ceil(mean + _DEVIATIONS * (1 + math.sqrt(mean)))
 
 
 def share_of_first(mean: float) -> float:
