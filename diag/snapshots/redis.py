@@ -125,3 +125,60 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     frequencies: tuple[KeyCount, ...] = ()
     nodes: tuple[NodeReads, ...] = ()
     replicas: tuple[ServerText, ...] = ()
+
+
+class KeySize(Struct, frozen=True, kw_only=True):
+    """How many bytes one key takes with its value (MEMORY USAGE; collections by five of their elements).
+
+    `kind` is its type as TYPE says it; empty where that was not asked.
+    """
+
+    key: KeyText
+    size_bytes: int
+    kind: str = ""
+
+
+class KeyUse(Struct, frozen=True, kw_only=True):
+    """One key's access counter (OBJECT FREQ, 0-255, logarithmic, falling with time)."""
+
+    key: KeyText
+    counter: int
+
+
+class FamilySize(Struct, frozen=True, kw_only=True):
+    """What the sampled keys of one family weigh: their number, the sum of their bytes and of the squares of these."""
+
+    pattern: KeyText
+    sampled: int
+    sum_bytes: int
+    sum_squares: float
+    largest_bytes: int
+
+
+class RedisKeys(Snapshot, frozen=True, kw_only=True):
+    """How big the keys of one logical database are, and how often used, from a random sample of them.
+
+    `sampled_keys` draws that were weighed, out of `total_keys`, by `method`; `exhaustive`: every key was seen.
+    `biggest` and `hottest` are the first few of the sample. `counters` says how many sampled keys have each
+    counter from 0 to 255; empty where the policy keeps none. `lfu_log_factor` and `lfu_decay_min` are the
+    settings, None where not readable. `other_keys` lie in other logical databases of the server;
+    `narrowed`: only keys of an asked pattern were drawn.
+    """
+
+    sampled_keys: int
+    total_keys: int
+    exhaustive: bool
+    method: str
+    narrowed: bool = False
+    families: tuple[FamilySize, ...] = ()
+    biggest: tuple[KeySize, ...] = ()
+    hottest: tuple[KeyUse, ...] = ()
+    counters: tuple[int, ...] = ()
+    lfu_log_factor: int | None = None
+    lfu_decay_min: int | None = None
+    maxmemory_policy: str = ""
+    used_memory_bytes: int = 0
+    dataset_bytes: int = 0
+    database: int = 0
+    other_keys: int = 0
+    uptime_s: float = 0.0

@@ -167,3 +167,32 @@ def test_a_replica_that_cannot_be_reached_is_named(private_redis):
     assert [address.raw for address in load.replicas] == ["127.0.0.1:1"]
     (missing,) = load.gaps
     assert (missing.fact, missing.fix.raw) == ("replicas", "diag with --redis-url redis://127.0.0.1:1/0")
+
+
+def test_big_keys_are_weighed_and_typed_on_whichever_node_has_them(cluster):
+    names = [f"{{t{tenant}}}:page:export" for tenant in range(3)]
+    nodes = [node_of(cluster, name) for name in names]
+    for name, node in zip(names, nodes, strict=True):
+        with client(cluster[node].url) as writer:
+            writer.set(name, "x" * 2_000_000)
+    try:
+        seen = looked(cluster[0].url, source.redis_keys, scope=Scope(match="*:export"))
+        named = looked(cluster[0].url, source.redis_keys, scope=Scope(match=names[1]))
+    finally:
+        for name, node in zip(names, nodes, strict=True):
+            with client(cluster[node].url) as writer:
+                writer.delete(name)
+    assert sorted((one.key.raw, one.kind) for one in seen.biggest) == [(name, "string") for name in names]
+    assert (seen.exhaustive, seen.gaps, seen.used_memory_bytes) == (True, (), 0)
+    assert [(one.key.raw, one.kind) for one in named.biggest] == [(names[1], "string")]
+
+
+def test_the_keys_of_every_node_are_drawn(cluster):
+    seen = looked(cluster[0].url, source.redis_keys)
+    assert (seen.total_keys, seen.sampled_keys, [gap.fact for gap in seen.gaps]) == (
+        TENANTS * KEYS_EACH,
+        parts.SAMPLE_KEYS,
+        ["rare_keys"],
+    )
+    tenants = {one.pattern.raw.partition(":")[0] for one in seen.families}
+    assert len(tenants) == TENANTS or seen.families[0].sampled == parts.SAMPLE_KEYS

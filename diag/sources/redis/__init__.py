@@ -2,6 +2,7 @@
 
 from diag.sources.redis.connection import connect
 from diag.sources.redis.expiry import redis_expiry
+from diag.sources.redis.keys import redis_keys
 from diag.sources.redis.load import redis_load
 
 ASKS = {
@@ -13,6 +14,12 @@ ASKS = {
         "PEXPIRETIME of each drawn key (PTTL before 7.0), or of the key that --match names; never its value",
         "cluster: CLUSTER SHARDS (or NODES, or SLOTS), then RANDOMKEY instead of SCAN on every primary, by its share",
     ),
+    "RedisKeys": (
+        "INFO, DBSIZE, TIME",
+        "SCAN or RANDOMKEY, as for the times to live; a key that --match names: PEXPIRETIME, to find its server",
+        "MEMORY USAGE of each drawn key, by five elements of a collection; TYPE of at most 20 above 1 MiB",
+        "under an LFU policy: OBJECT FREQ of each drawn key, CONFIG GET lfu-* once; never a value",
+    ),
     "RedisLoad": (
         "INFO everything, TIME; CONFIG GET notify-keyspace-events once",
         "cluster: CLUSTER SHARDS (or NODES, or SLOTS); INFO everything of each primary and of each connected replica",
@@ -23,4 +30,4 @@ ASKS = {
 }
 """What is sent to take each fact."""
 
-__all__ = ["ASKS", "connect", "redis_expiry", "redis_load"]
+__all__ = ["ASKS", "connect", "redis_expiry", "redis_keys", "redis_load"]

@@ -20,11 +20,9 @@ from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyFamily, RedisExpiry
 from diag.sources.redis.connection import Session, ask, refused, shaped
-from diag.sources.redis.named import GONE, LASTING, is_name, look_up
-from diag.sources.redis.nodes import Node, around, is_cluster
-from diag.sources.redis.parts import FEWEST_KEYS, GRANT, Part, full_part, parts_of
-from diag.sources.redis.replies import acl_line, gap, has_expire_time, loading, moment, number, parsed, version_of
-from diag.sources.redis.sampling import Sample
+from diag.sources.redis.named import LASTING
+from diag.sources.redis.parts import FEWEST_KEYS, GRANT, Part, method_of, sampled
+from diag.sources.redis.replies import acl_line, gap, loading, moment, number, parsed, version_of
 from diag.text import KeyText, ServerText
 
 _UNEVEN = 1.1  # parts that stand for more keys a draw than others by less are left as they are
@@ -44,7 +42,7 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
     hindrance = _hindrance(session, told, size)
     if hindrance:
         gaps.append(gap("families", "when keys expire", hindrance.message, hindrance.fix))
-    parts = [] if hindrance else _parts(session, told, size if isinstance(size, int) else None, scope, gaps)
+    parts = [] if hindrance else sampled(session, told, size if isinstance(size, int) else None, scope, gaps)
     gaps += _gaps(parts, scope)
     expiries = _merged(parts, observed_at.timestamp())
     return RedisExpiry(
@@ -56,7 +54,7 @@ def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
         sampled_keys=len(expiries),
         total_keys=sum(part.living for part in parts),
         exhaustive=bool(parts) and all(part.sample.whole and part.sample.stride == 1 for part in parts),
-        method=_method(parts),
+        method=method_of(parts),
         database=session.database,
         keyspace_hits=max(0, number(told, "keyspace_hits") - own_hits),
         keyspace_misses=max(0, number(told, "keyspace_misses") - own_misses),
@@ -74,36 +72,6 @@ def _hindrance(session: Session, told: dict[str, str], size: object) -> SourceEr
     return None
 
 
-def _parts(session: Session, told: dict[str, str], size: int | None, scope: Scope, gaps: list[Gap]) -> list[Part]:
-    """Sample every server that holds keys."""
-    nodes = [Node(session=session, told=told)]
-    if is_cluster(session, told):
-        found = around(session, told)
-        gaps += [msgspec.structs.replace(one, fact="families") for one in found.cluster_gaps]
-        nodes = [node for node in (*nodes, *found.primaries) if node.told.get("role") != "slave"]
-    if is_name(scope.match) and nodes:
-        return _named(nodes, scope.match, gaps)
-    if scope.full and len(nodes) == 1 and not scope.match:
-        part = full_part(nodes[0], size or 0, allowed=scope.full == "primary")
-        gaps += [part] if isinstance(part, Gap) else []
-        return [] if isinstance(part, Gap) else [part]
-    parts, lost = parts_of(nodes, size if nodes and nodes[0].session is session else None, scope.match)
-    gaps += lost
-    return parts
-
-
-def _named(nodes: Sequence[Node], name: str, gaps: list[Gap]) -> list[Part]:
-    modern = has_expire_time(nodes[0].told)
-    told_ms = look_up([node.session for node in nodes], name, modern=modern)
-    if isinstance(told_ms, SourceError):
-        gaps.append(gap("families", "when the asked key expires", told_ms.message, told_ms.fix))
-        return []
-    found = [] if told_ms == GONE else [(name.encode("utf-8", "surrogateescape"), told_ms)]
-    sample = Sample(expiries=found, whole=True)
-    part = Part(sample=sample, living=len(found), modern=modern, method="the named key", session=nodes[0].session)
-    return [part]
-
-
 def _merged(parts: Sequence[Part], now: float) -> list[tuple[bytes, float | None]]:
     """Return each key with the seconds until it expires (None: never), drawn from all parts by their shares."""
     rates = [len(part.sample.expiries) / part.living for part in parts if part.living and part.sample.expiries]
@@ -116,18 +84,6 @@ def _merged(parts: Sequence[Part], now: float) -> list[tuple[bytes, float | None
             left_s = told_ms / 1000 - (now if part.modern else 0.0)
             merged.append((name, None if told_ms == LASTING else max(0.0, left_s)))
     return merged
-
-
-def _method(parts: Sequence[Part]) -> str:
-    if not parts:
-        return "nothing was sampled"
-    where = f" on {len(parts)} servers" if len(parts) > 1 else ""
-    slowed = max((part.pace.halved for part in parts if part.pace), default=0)
-    stops = dict.fromkeys(part.pace.why for part in parts if part.pace and part.pace.why and not part.sample.whole)
-    words = [parts[0].method + where]
-    words += [f"slowed to 1/{2**slowed} as our own round trips grew"] if slowed else []
-    words += [f"stopped: {why}" for why in stops]
-    return "; ".join(words)
 
 
 def _families(expiries: list[tuple[bytes, float | None]]) -> tuple[KeyFamily, ...]:

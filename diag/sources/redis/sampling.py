@@ -26,7 +26,7 @@ from diag.sources.redis.pace import BATCH_KEYS, Pace, clock_s
 
 _BITS = 64
 _BLOCKS = 10
-_GONE = -2  # PEXPIRETIME's answer for a key that is not there
+_GONE, _LASTING = -2, -1  # PEXPIRETIME's answers for a key that is not there, and for one that never expires
 _LOOK_UP = b"*2\r\n$11\r\nPEXPIRETIME\r\n$%d\r\n%b\r\n"
 _LOOK_UP_BEFORE = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
 _FAR_S = 0.005  # a round trip so long that fewer, larger SCANs cost less than they spare
@@ -151,12 +151,16 @@ def cursor_at(place: float) -> int:
 
 
 class Server(Struct, frozen=True, kw_only=True):
-    """Where keys are drawn, how fast, and which: all, or those of a pattern."""
+    """Where keys are drawn, how fast, and which: all, or those of a pattern.
+
+    `names_only`: their times to live are not asked, and stand as -1.
+    """
 
     session: Session
     pace: Pace
     modern: bool
     match: str = ""
+    names_only: bool = False
 
     @property
     def pattern(self) -> bytes:
@@ -242,6 +246,9 @@ def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None, most
                 waiting.append(batch.turn)
                 if isinstance(found, ResponseError):
                     sample.undrawn = found
+                elif server.names_only:
+                    batch.names = found
+                    sample.expiries += [(name, _LASTING) for name in found]
                 elif found:
                     names.append(found)
             pace.rest(batch.sent_at, len(batch.names))
