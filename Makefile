@@ -68,6 +68,7 @@ bench: $(VENV)/.test
 	$(BIN)/python tests/bench/start_up.py --peer $(VENV)/peers/bin/http
 	$(BIN)/python tests/bench/kafka_lag.py
 	$(BIN)/python tests/bench/pg_locks.py --peers $(VENV)/peers
+	PYTHONPATH=tests $(BIN)/python tests/bench/redis_sampling.py
 	$(BIN)/python tests/bench/hot_keys.py
 
 lab: $(VENV)/.diag

@@ -80,6 +80,7 @@ def test_a_contiguous_walk_is_no_sample_here_which_is_why_it_is_not_used(cluster
 
 def test_reads_are_those_of_all_nodes_to_the_unit_beside_our_own_sample(cluster):
     def around_reads(session, scope):
+        source.redis_expiry(session, scope)
         first = source.redis_load(session, scope)
         source.redis_expiry(session, scope)
         for number, server in enumerate(cluster):
@@ -123,6 +124,18 @@ def test_a_key_by_its_whole_name_is_found_on_whichever_node_it_is(cluster):
         assert load.watched.exists, scope.match
         assert (load.watched.expires_in_s is not None) == (tenant == 7)
         assert looked(cluster[0].url, source.redis_expiry, scope=scope).sampled_keys == 1
+
+
+def test_a_sample_before_the_first_counters_is_not_in_them(cluster):
+    def sampled_first(session, scope):
+        source.redis_expiry(session, scope)
+        return source.redis_load(session, scope)
+
+    alone = looked(cluster[0].url, source.redis_load)
+    after = looked(cluster[0].url, sampled_first)
+    again = looked(cluster[0].url, source.redis_load)
+    assert after.keyspace_hits == alone.keyspace_hits
+    assert again.keyspace_hits > alone.keyspace_hits, "what another look of ours did is not known to this one"
 
 
 def test_a_dead_node_is_a_gap_that_names_it():

@@ -230,6 +230,9 @@ def test_a_full_pass_meets_every_key_of_a_replica_and_keeps_an_even_part(private
     assert 2_000 <= seen.sampled_keys <= 4_000
     assert share == pytest.approx(0.3, abs=0.05)
     assert seen.method == "SCAN, every key, one in 8 kept"
+    monkeypatch.setattr(parts, "_MOST_KEPT", 50_000)
+    whole = looked(replica.url, full("replica"))
+    assert (whole.sampled_keys, whole.total_keys, whole.exhaustive) == (30_000, 30_000, True), "none twice, none missed"
     refused = looked(primary.url, full("replica"))
     assert [(one.fact, one.fix.raw) for one in refused.gaps] == [
         ("families", "--full primary, or the --redis-url of a replica")

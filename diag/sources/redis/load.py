@@ -51,7 +51,10 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
     told = parsed(shaped(replies[0], bytes))
     ours = isinstance(replies[1], ResponseError)
     observed_at = datetime.now(UTC) if ours else moment(shaped(replies[1], tuple[bytes, bytes]))
-    dialled, beside = Node(session=session, told=told), around(session, told, replicas=True)
+    dialled = Node(session=session, told=told)
+    dialled.hear(told)
+    beside = around(session, told, replicas=True)
+    dialled.replica = told.get("role") == "slave" and bool(beside.primaries)
     gaps = [*ears.gaps, *beside.cluster_gaps, *beside.replica_gaps, *_refreshed(beside)]
     nodes = [dialled, *beside.primaries, *beside.replicas]
     reads = tuple(_reads(node) for node in nodes)  # before our further look-ups are counted
@@ -93,9 +96,8 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
 def _refreshed(beside: Around) -> Iterator[Gap]:
     """Ask the other servers again; one that is lost is not asked any more, keeps the figures it had, and is a gap."""
     for node in (*beside.primaries, *beside.replicas):
-        if not node.fresh and not node.lost:
+        if not node.lost:
             node.lost = _refresh(node)
-        node.fresh = False
         if node.lost:
             yield node.lost
 
@@ -104,7 +106,7 @@ def _refresh(node: Node) -> Gap | None:
     try:
         (reply,) = ask(node.session, [_SECTIONS])
         if not isinstance(reply, ResponseError):
-            node.told = parsed(shaped(reply, bytes))
+            node.hear(parsed(shaped(reply, bytes)))
             return None
         error = refused(node.session, reply, "+info")
     except SourceError as broken:
@@ -119,8 +121,8 @@ def _reads(node: Node) -> NodeReads:
         address=ServerText(node.address),
         role=node.told.get("role", ""),
         run_id=node.told.get("run_id", ""),
-        keyspace_hits=max(0, number(node.told, "keyspace_hits") - node.session.own.hits),
-        keyspace_misses=max(0, number(node.told, "keyspace_misses") - node.session.own.misses),
+        keyspace_hits=max(0, number(node.told, "keyspace_hits") - node.own.hits),
+        keyspace_misses=max(0, number(node.told, "keyspace_misses") - node.own.misses),
         keys=keyspace(node.told, "keys"),
     )
 

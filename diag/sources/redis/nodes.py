@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 
 from diag.errors import SourceError
 from diag.snapshots.base import Gap
-from diag.sources.redis.connection import Reply, Session, ask, reach, refused, shaped
+from diag.sources.redis.connection import LookUps, Reply, Session, ask, reach, refused, shaped
 from diag.sources.redis.replies import acl_line, fields, gap, parsed
 from diag.text import ServerText, visible
 
@@ -29,16 +29,21 @@ _PERMISSION = "+cluster|shards"
 
 
 class Node(Struct, kw_only=True):
-    """One server that is asked in this look; `told` is its latest INFO.
+    """One server that is asked in this look; `told` is its latest INFO, `own` our look-ups there that are in it.
 
-    `fresh` until that was used; once `lost` it is not asked any more.
+    Once `lost` it is not asked any more.
     """
 
     session: Session
     told: dict[str, str]
+    own: LookUps = field(default_factory=LookUps)
     replica: bool = False
-    fresh: bool = True
     lost: Gap | None = None
+
+    def hear(self, told: dict[str, str]) -> None:
+        """Take a new INFO, read after every look-up of ours so far."""
+        self.told = told
+        self.own = LookUps(hits=self.session.own.hits, misses=self.session.own.misses)
 
     @property
     def address(self) -> str:

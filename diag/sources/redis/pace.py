@@ -19,6 +19,8 @@ from diag.wire.probe import Probe
 BATCH_KEYS = 100
 """Keys of one SCAN or one batch: blocks the server for about 0.2 ms; the batch, not the rate, sets the stall."""
 _SCHEDULED = Path("/proc/thread-self/schedstat")  # nanoseconds run, nanoseconds queued, times run
+AHEAD = 4
+"""Batches under way in a full pass: the server works on one while we read another."""
 _KEYS_PER_S = 20_000
 _BARE_TRIPS, _BARE_S = 5, 0.02  # cheap round trips before, as many as fit: a far server gets one
 _RECENT = 20  # batches: 0.1 s at full rate
@@ -52,7 +54,7 @@ class Pace:
     @property
     def together(self) -> int:
         """Batches that are under way at a time: one, unless the server is so far away that it would idle."""
-        return max(1, min(_TOGETHER, int(self.bare_s / self.rest_s))) if self.rest_s else 1
+        return max(1, min(_TOGETHER, int(self.bare_s / self.rest_s))) if self.rest_s else AHEAD
 
     @property
     def rest_s(self) -> float:

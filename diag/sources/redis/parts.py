@@ -15,7 +15,7 @@ from diag.snapshots.base import Gap, Scope
 from diag.sources.redis.connection import Session, ask
 from diag.sources.redis.named import GONE, is_name, look_up
 from diag.sources.redis.nodes import Node, around, is_cluster
-from diag.sources.redis.pace import Pace, bare_trip_s
+from diag.sources.redis.pace import AHEAD, Pace, bare_trip_s
 from diag.sources.redis.replies import gap, has_expire_time, keyspace, ratio
 from diag.sources.redis.sampling import Sample, Server, blocks, draws, every, walk
 from diag.text import visible
@@ -98,7 +98,8 @@ def _full_part(node: Node, size: int, *, allowed: bool) -> Part | Gap:
     modern, session = has_expire_time(node.told), node.session
     rates = (math.inf, math.inf) if replica else (_MATCHING_PER_S, _MATCHING_PER_S)
     server = Server(session=session, pace=Pace(session.probe, bare_trip_s(session), *rates), modern=modern)
-    sample = every(server, _MOST_KEPT) if replica else walk(server, size, sys.maxsize)
+    chains = 1 if node.told.get("cluster_enabled") == "1" else AHEAD
+    sample = every(server, _MOST_KEPT, chains) if replica else walk(server, size, sys.maxsize)
     method = "SCAN, every key" if sample.whole else "SCAN from the beginning"
     method += f", one in {sample.stride} kept" if sample.stride > 1 else ""
     living = round(sample.met / sample.seen_ratio) if sample.seen_ratio else 0

@@ -74,10 +74,12 @@ class Turn(Struct):
 class Walk(Turn):
     """A walk with SCAN from a cursor on: of the share `until` of the table, or, when that is 1, until it comes round.
 
-    `scans` is how many batches it may still have, `seen` what is not to be met again (None: it may).
+    `scans` is how many batches it may still have, `seen` what is not to be met again: all names or, unless it
+    `remembers`, those of its first step, into which the last step of another walk may reach.
     """
 
-    seen: set[bytes] | None = None
+    seen: set[bytes] = field(default_factory=set)
+    remembers: bool = True
     cursor: int = 0
     until: float = 1.0
     match: bytes = b""
@@ -100,13 +102,13 @@ class Walk(Turn):
         written, found = shaped(replies[0], tuple[bytes, list[bytes]])
         cursor = int(written) if written.isdigit() else 0
         self.scans -= 1
+        first = not self.walked
         self.walked += (place_of(cursor) - place_of(self.cursor)) % 1.0
         self.ended = cursor == 0 if self.until == 1.0 else self.walked >= self.until or cursor == self.cursor
         self.cursor = cursor
-        if self.seen is None:
-            return found
         names = [name for name in dict.fromkeys(found) if name not in self.seen]
-        self.seen.update(names)
+        if self.remembers or first:
+            self.seen.update(names)
         return names
 
 
@@ -170,19 +172,26 @@ def walk(server: Server, size: int, most: int) -> Sample:
     """Walk a whole database of about `size` keys, of which no more than `most` are met."""
     count = _MOST_COUNT if server.pace.bare_s > _FAR_S else BATCH_KEYS
     scans = min(_EMPTY_SCANS * (size // count + 1), most // count)
-    turn = Walk(seen=set(), match=server.pattern, count=count, scans=scans)
+    turn = Walk(match=server.pattern, count=count, scans=scans)
     sample = drawn(server, [turn])
     sample.whole = turn.ended
     sample.seen_ratio = 1.0 if turn.ended else min(1.0, turn.walked)
     return sample
 
 
-def every(server: Server, most: int) -> Sample:
-    """Walk a whole database, however large, in large steps; about `most` of its keys are kept, evenly."""
-    turn = Walk(count=_MOST_COUNT, scans=sys.maxsize)
-    sample = drawn(server, [turn], most=most)
-    sample.whole = turn.ended
-    sample.seen_ratio = 1.0 if turn.ended else min(1.0, turn.walked)
+def every(server: Server, most: int, chains: int) -> Sample:
+    """Walk a whole database, however large, in large steps; about `most` of its keys are kept, evenly.
+
+    Several chains, each of its own part of the table, keep the server at work while we read: one in a cluster.
+    """
+    seen, part = set[bytes](), 1 / chains
+    turns = [
+        Walk(seen=seen, remembers=False, cursor=cursor_at(part * n), until=part, count=_MOST_COUNT, scans=sys.maxsize)
+        for n in range(chains)
+    ]
+    sample = drawn(server, turns, most=most)
+    sample.whole = all(turn.ended for turn in turns)
+    sample.seen_ratio = 1.0 if sample.whole else min(1.0, sum(turn.walked for turn in turns))
     return sample
 
 
