@@ -239,9 +239,9 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
 
 
 def _speak_of_the_same(cause: Mapping[str, object], effect: Mapping[str, object]) -> bool:
-    """Whether two subjects have something in common, and nothing that differs."""
+    """Whether two subjects have something in common, and nothing that differs; without any, both are the server."""
     shared = cause.keys() & effect.keys()
-    return bool(shared) and all(cause[field] == effect[field] for field in shared)
+    return cause == effect or (bool(shared) and all(cause[field] == effect[field] for field in shared))
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:
