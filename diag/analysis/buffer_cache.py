@@ -58,6 +58,11 @@ def relations_used(window: Window[PgCache]) -> Iterator[tuple[RelationCounters, 
     yield from sorted(found, key=lambda pair: -pair[1].reads)
 
 
+def whole_reads(table: RelationCounters, use: Use) -> int:
+    """Return how often a table was read whole: a parallel scan is counted once for each of its workers."""
+    return min(use.scans, round((use.hits + use.reads) / table.pages)) if table.pages else use.scans
+
+
 def _between(before: CacheCounters, after: CacheCounters, scans: int = 0) -> Use:
     if after.hits < before.hits or after.reads < before.reads:
         return Use(hits=0, reads=0, read_time_s=0.0)

@@ -20,6 +20,7 @@ from diag.text import KeyText
 
 _CENTURY_S = 3_155_760_000.0
 _NEAR_S, _AROUND_S = 10.0, 60.0  # the minute on either side of a window, past what may be its own flanks
+_STRAYS, _APART = 40, 10  # one key in 40 at either end, a tenth of the window from the rest, is not of the cluster
 _Z95 = 1.959964  # normal quantile of a two-sided 95 % interval
 
 
@@ -27,8 +28,8 @@ class Cluster(Struct, frozen=True, kw_only=True):
     """The densest window of one family's expiries.
 
     `sampled_keys` of the family's `family_keys` sampled ones fall into it; `from_s` and `width_s`
-    place it after `observed_at`; `log_p` is the bound of chance; `burst_factor` is its rate over
-    that of the minute beside it.
+    place it after `observed_at`, without strays of the background before and after it; `log_p` is the bound
+    of chance; `burst_factor` is its rate over that of the minute beside it.
     """
 
     pattern: KeyText
@@ -51,7 +52,7 @@ def densest_window(family: KeyFamily, window_s: float, families: int) -> Cluster
             start += 1
         if end - start + 1 > best:
             best, best_start = end - start + 1, start
-    first, last = times[best_start], times[best_start + best - 1]
+    first, last = _without_strays(times[best_start : best_start + best], window_s)
     span = max(times[-1], window_s)
     return Cluster(
         pattern=family.pattern,
@@ -62,6 +63,14 @@ def densest_window(family: KeyFamily, window_s: float, families: int) -> Cluster
         log_p=log_chance(best, len(times), window_s, span, families),
         burst_factor=_burst_factor(times, best, window_s, (first, last)),
     )
+
+
+def _without_strays(inside: tuple[float, ...], window_s: float) -> tuple[float, float]:
+    """Return when the keys of a window begin and end to expire; a few that stand apart at its ends do not say so."""
+    most, apart_s = len(inside) // _STRAYS, window_s / _APART
+    begin = max((at for at in range(1, most + 1) if inside[at] - inside[at - 1] > apart_s), default=0)
+    end = max((at for at in range(1, most + 1) if inside[-at] - inside[-at - 1] > apart_s), default=0)
+    return inside[begin], inside[len(inside) - 1 - end]
 
 
 def log_chance(inside: int, sampled: int, window_s: float, span_s: float, families: int) -> float:

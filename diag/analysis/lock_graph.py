@@ -151,12 +151,12 @@ class LockGraph:
             if other.actor != wait.actor:
                 yield other
 
-    def blocker(self, wait: Wait) -> tuple[Actor, str] | None:
-        """Return the first thing in the way of a request: ("hard" holder, else "soft" earlier request)."""
-        for actor, _ in self.holders(wait):
-            return actor, "hard"
+    def blocker(self, wait: Wait) -> tuple[Actor, str, LockMode] | None:
+        """Return the first in the way of a request, with the mode it has: a "hard" holder, else a "soft" request."""
+        for actor, mode in self.holders(wait):
+            return actor, "hard", mode
         for other in self.ahead(wait):
-            return other.actor, "soft"
+            return other.actor, "soft", other.mode
         return None
 
     def root(self, actor: Actor) -> Actor:
@@ -324,15 +324,21 @@ def graph_of(facts: PgLocks) -> LockGraph:
 
 
 class WaitRow(Row, frozen=True, kw_only=True):
-    """One row of `facts.waits[]`."""
+    """One row of `facts.waits[]`.
+
+    The root is a backend, or a prepared transaction by its gid.
+    `mode` is what it wants, `blocking_mode` what the first in its way holds (hard) or wants (soft).
+    """
 
     pid: int
     blocked_by: tuple[int, ...]
     root_pid: int | None
+    root_gid: ServerText | None
     relation: ServerText
     mode: LockMode
     waiting_s: float | None
     kind: str
+    blocking_mode: LockMode
     query: SqlText
 
 
@@ -359,10 +365,12 @@ def wait_rows(facts: PgLocks) -> tuple[WaitRow, ...]:
                         chain((actor for actor, _ in graph.holders(wait)), (other.actor for other in graph.ahead(wait)))
                     ),
                     root_pid=root if isinstance(root, int) else None,
+                    root_gid=None if isinstance(root, int) else root,
                     relation=name,
                     mode=wait.mode,
                     waiting_s=wait.waited_s,
                     kind=blocker[1],
+                    blocking_mode=blocker[2],
                     query=queries.get(Pid(wait.pid), SqlText("")),
                 )
             )

@@ -22,6 +22,7 @@ class TransactionRow(Row, frozen=True, kw_only=True):
     open_s: float
     state_s: float | None
     xmin_age_transactions: int | None
+    holds_vacuum_back: str
     locks_held: int
     client: ServerText
     query: SqlText
@@ -49,9 +50,14 @@ def transaction_rows(facts: PgTransactions) -> tuple[TransactionRow, ...]:
             open_s=open_s,
             state_s=facts.since_s(backend.state_changed_at),
             xmin_age_transactions=held_by(backend),
+            holds_vacuum_back=_held_back(held_by(backend)),
             locks_held=facts.locks_held.get(backend.pid, 0),
             client=backend.application_name,
             query=backend.query,
         )
         for backend, open_s in open_transactions(facts)
     )
+
+
+def _held_back(age_transactions: int | None) -> str:
+    return "no" if age_transactions is None else f"{age_transactions} transactions"

@@ -24,7 +24,7 @@ def up(
         list[str] | None,
         typer.Argument(
             help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes),"
-            " postgres_standby (with its primary)",
+            " postgres_standby (with its primary), prometheus",
             metavar="[KIND]...",
         ),
     ] = None,
@@ -78,8 +78,6 @@ def _request(command: Literal["break", "heal", "status"], slug: str) -> int:
 
 
 def _show(state: LabState) -> None:
-    from diag.lab import scenario
-
     servers = state.servers
     if state.note:
         typer.echo(state.note)
@@ -99,7 +97,10 @@ def _show(state: LabState) -> None:
         typer.echo(
             f"kafka_cluster {cluster.version}, {len(cluster.nodes)} nodes: diag kafka-lag --bootstrap-servers {brokers}"
         )
+    if servers.prometheus:
+        told = servers.prometheus
+        typer.echo(f"prometheus {told.version}: diag cache-stampede --prometheus-url {told.url}")
     for fault in state.broken:
         typer.echo(f"broken: {fault.slug}")
     if not state.broken:
-        typer.echo(f"nothing is broken; diag lab break {'|'.join(scenario.slugs())}")
+        typer.echo("nothing is broken; diag lab break SLUG, of a check (diag checks list)")

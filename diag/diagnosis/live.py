@@ -16,15 +16,16 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from diag import config, places, redaction
-from diag.diagnosis.judge import EVERYTHING, Key, judge
+from diag.diagnosis.hand import EVERYTHING, Key
+from diag.diagnosis.judge import judge
 from diag.diagnosis.plan import Plan, Request
-from diag.errors import DiagError, Rung, SourceError
+from diag.errors import Denied, DiagError, Rung, SourceError
 from diag.findings import Report
 from diag.snapshots.base import Gap, Snapshot, to_wire
 from diag.store.evidence import EvidenceWriter
@@ -69,7 +70,7 @@ def diagnose(
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     looks = [
         Look(kind=kind, target=target, probe=_probe(request, deadline))
-        for kind in plan.kinds
+        for kind in plan.asked
         for target in request.context.targets(kind)
     ]
     for look in looks:
@@ -77,7 +78,7 @@ def diagnose(
     frames: dict[Key, list[Snapshot]] = {}
     lost: list[tuple[str, Gap]] = [
         (("default"), _gap(kind, "no target", "none is configured", f"give --{config.FLAGS[kind]}"))
-        for kind in plan.kinds
+        for kind in plan.asked
         if not request.context.targets(kind)
     ]
     pending = list(looks)
@@ -132,12 +133,25 @@ def _look(look: Look, plan: Plan, events: queue.SimpleQueue[Event]) -> None:
 def _take(source: ModuleType, look: Look, plan: Plan, events: queue.SimpleQueue[Event]) -> None:
     types = plan.types(look.kind)
     with source.connect(look.target, look.probe) as session:
-        for round_ in range(max(plan.frames(type_) for type_ in types)):
+        for round_ in range(max((plan.frames(type_) for type_ in types), default=0)):
             if round_:
                 look.probe.wait(plan.request.interval_s)
             for type_ in types:
                 if round_ < plan.frames(type_):
-                    events.put((look, getattr(source, _function(type_))(session, plan.request.scope)))
+                    events.put((look, _taken(source, session, look, plan, type_)))
+
+
+def _taken(source: ModuleType, session: Any, look: Look, plan: Plan, type_: type[Snapshot]) -> Snapshot | Gap:
+    """Take one fact; a right that is missing for what nobody insists on must not cost the rest of the look."""
+    try:
+        snapshot: Snapshot = getattr(source, _function(type_))(session, plan.request.scope)
+    except Denied as refusal:
+        if refusal.rung is not Rung.AUTHORISE or not plan.optional(type_):
+            raise
+        what = _function(type_).partition("_")[2]
+        gap = _gap(look.kind, what, refusal.message, refusal.fix, refusal.rung)
+        return msgspec.structs.replace(gap, fact=what)
+    return snapshot
 
 
 def _function(type_: type[Snapshot]) -> str:

@@ -77,3 +77,10 @@ def oldest_tables() -> Command:
         "SELECT oid::regclass, age(relfrozenxid), mxid_age(relminmxid) FROM pg_class"
         " WHERE relkind IN ('r', 'm', 't') ORDER BY age(relfrozenxid) DESC LIMIT 10;"
     )
+
+
+def indexes_of(table: int) -> Command:
+    """Show the indexes of a table of the connected database; takes no lock on it."""
+    return SqlCommand(
+        "SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = {0};", (table,)
+    )

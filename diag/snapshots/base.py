@@ -17,7 +17,8 @@ NOTHING = ServerText("")
 class Scope(Struct, frozen=True, kw_only=True):
     """Which part of a system was asked for; empty means all of it. Group and topic are globs.
 
-    `history_s` is how many seconds of the past to rebuild; 0 for none.
+    `history_s` is how many seconds of the past to rebuild; 0 for none. `full` is where every key may be walked
+    rather than a sample: "replica", or "primary" for there as well.
     """
 
     groups: tuple[str, ...] = ()
@@ -25,6 +26,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     database: str = ""
     table: str = ""
     match: str = ""
+    full: str = ""
     history_s: float = 0.0
 
 

@@ -211,7 +211,8 @@ class CacheCounters(Struct, frozen=True, kw_only=True):
 class RelationCounters(Struct, frozen=True, kw_only=True):
     """What was asked of one table or index; `table` is the table of an index, `valid` says whether it is used.
 
-    `scans` counts sequential scans of a table, and scans of an index.
+    `scans` counts sequential scans of a table, each parallel worker as one, and scans of an index.
+    `pages` is the size in blocks as of the last VACUUM or ANALYZE; 0 when there was none.
     """
 
     oid: Oid
@@ -220,6 +221,7 @@ class RelationCounters(Struct, frozen=True, kw_only=True):
     scans: int
     table: Oid | None = None
     valid: bool = True
+    pages: int = 0
 
 
 class PgCache(Snapshot, frozen=True, kw_only=True):

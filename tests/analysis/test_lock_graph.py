@@ -6,14 +6,15 @@ import msgspec
 import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import backend, lock, pg_locks
+from worlds import backend, lock, pg_locks, prepared
 
 from diag.analysis.lock_graph import LockGraph, conflicts, wait_rows
 from diag.config import PostgresTarget
 from diag.lab.pg_locks import lock_queue
 from diag.snapshots.base import Scope
-from diag.snapshots.postgres import LockMode, LockTag, Oid, Pid
+from diag.snapshots.postgres import LockMode, LockTag, Oid, Pid, Xid
 from diag.sources import postgres
+from diag.text import ServerText
 from diag.wire.probe import Deadline, Probe
 
 TAGS = [LockTag(locktype="relation", database=Oid(5), relation=Oid(oid)) for oid in (10, 11, 12)]
@@ -123,9 +124,12 @@ def test_a_reader_waits_for_the_migration_and_not_for_the_other_reader():
         lock(LockMode.ACCESS_SHARE, pid=3, waited_s=5.0),
     )
     graph = LockGraph(facts)
-    assert graph.blocker(graph.waits[2]) == (1, "hard")
-    assert graph.blocker(graph.waits[3]) == (2, "soft")
-    assert [(row.pid, row.kind, row.blocked_by) for row in wait_rows(facts)] == [(2, "hard", (1,)), (3, "soft", (2,))]
+    assert graph.blocker(graph.waits[2]) == (1, "hard", LockMode.ACCESS_SHARE)
+    assert graph.blocker(graph.waits[3]) == (2, "soft", LockMode.ACCESS_EXCLUSIVE)
+    assert [(row.pid, row.kind, row.blocked_by, row.blocking_mode) for row in wait_rows(facts)] == [
+        (2, "hard", (1,), LockMode.ACCESS_SHARE),
+        (3, "soft", (2,), LockMode.ACCESS_EXCLUSIVE),
+    ]
 
 
 def test_parallel_workers_are_their_leader():
@@ -195,3 +199,14 @@ def test_a_cycle_is_what_nobody_outside_it_can_free(pile):
         assert not freed & set(cycle)
         assert set(cycle) <= set(graph.waits)
     assert bool(graph.cycles()) == bool(set(graph.waits) - freed)
+
+
+def test_a_prepared_transaction_at_the_root_is_in_the_rows_by_its_gid():
+    mark = LockTag(locktype="transactionid", transactionid=Xid(777))
+    facts = pg_locks(
+        lock(LockMode.ROW_EXCLUSIVE, pid=None, transaction="-1/777"),
+        lock(LockMode.EXCLUSIVE, pid=None, transaction="-1/777", tag=mark),
+        lock(LockMode.ACCESS_EXCLUSIVE, pid=2, waited_s=9.0),
+        prepared=(prepared(777, "order-4711"),),
+    )
+    assert [(row.root_pid, row.root_gid) for row in wait_rows(facts)] == [(None, ServerText("order-4711"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from lab.never_said import NEVER
 from running import diagnosed, hidden, scenario_of, seen, target
 
 from diag import catalog
@@ -19,6 +20,8 @@ def test_the_fault_is_named_first(slug, servers_for):
     assert [found["check"] for found in report["findings"]][:1] == [slug]
     assert report["verdict"] in {"warning", "critical"}
     assert hidden(report) == set(getattr(scenario, "GAPS", ())), report["gaps"]
+    never = NEVER.get(slug)
+    assert not (never and never(report)), f"what nobody on call should be told: {never.__doc__}"
 
 
 @pytest.mark.parametrize("control", _controls.CONTROLS, ids=lambda control: control.__name__)

@@ -41,3 +41,14 @@ def test_an_unknown_database_is_told_in_the_servers_own_sentence(german):
     assert gap["rung"] in ("auth", "authorise")
     assert "existiert nicht" in gap["why"]
     assert gap["fix"].startswith("check user, password, database")
+
+
+def test_a_full_server_is_not_taken_for_a_wrong_password_alone(german):
+    """There is no SQLSTATE at login, and its words are German: a missing connection is thought of."""
+    with psycopg.connect(german.dsn, autocommit=True) as admin:
+        admin.execute("CREATE ROLE guest LOGIN PASSWORD 'only-for-tests' CONNECTION LIMIT 0")
+    report = diagnosed("pg-locks", "--dsn", german.dsn.replace("user=postgres", "user=guest password=only-for-tests"))
+    (gap,) = report["gaps"]
+    assert (report["verdict"], gap["rung"] in ("auth", "authorise")) == ("unknown", True)
+    assert "Verbindungen" in gap["why"]
+    assert "whether a connection is left" in gap["fix"]

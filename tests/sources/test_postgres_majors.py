@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 from conftest import every_major
@@ -9,8 +11,10 @@ from pg_scenes import SCENES, played
 
 from diag.analysis.lock_graph import LockGraph
 from diag.config import PostgresTarget
+from diag.lab.sessions import sessions
 from diag.snapshots.base import Scope
 from diag.sources import postgres
+from diag.sources.postgres import queries
 from diag.wire.probe import Deadline, Probe
 
 MAJORS = every_major()
@@ -53,6 +57,62 @@ def test_every_fact_is_taken_whole(major, postgres_of):
         undated = {"waitstart"} if major < 14 and take is postgres.pg_locks else set()
         assert {gap.fact for gap in facts.gaps} == undated
         assert facts.target.version.raw.startswith(f"{major}.")
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_every_query_file_runs_on_every_server_new_enough_for_it(major, postgres_of):
+    """So the forms for 11 and 12, too, which no server of the tests chooses, are held to the columns there are."""
+    wanted = {"names": ["orders"], "table": "orders"}
+    ran = 0
+    with psycopg.connect(postgres_of(major).dsn) as session:
+        session.execute("SET TRANSACTION READ ONLY")
+        session.execute("SET LOCAL search_path = pg_catalog")
+        for file in sorted(Path(queries.__file__).parent.glob("sql/*.sql")):
+            if int(file.suffixes[0][1:]) <= major:
+                session.execute(file.read_bytes(), wanted if "%(" in file.read_text() else None)
+                ran += 1
+    assert ran > 10
+
+
+@pytest.mark.parametrize("major", [major for major in MAJORS if major < 14])
+def test_up_to_13_the_server_is_asked_who_blocks_whom_only_in_queues_of_several(major, postgres_of):
+    """And a statement's start stands in for the start of its wait."""
+    server = postgres_of(major)
+    with sessions(server.dsn) as lab:
+        lab.setup("CREATE TABLE IF NOT EXISTS alone (id int)", "CREATE TABLE IF NOT EXISTS together (id int)")
+        lab.hold("holder", "BEGIN", "LOCK TABLE alone, together")
+        lab.wait("one", "SELECT count(*) FROM alone")
+        assert taken(server.dsn, postgres.pg_locks).blocked_by == {}
+        lab.crowd(2, "several", "SELECT count(*) FROM together")
+        facts = taken(server.dsn, postgres.pg_locks)
+    together = {lock.pid for lock in facts.locks if not lock.granted and _named(facts, lock) == "public.together"}
+    assert set(facts.blocked_by) == together
+    assert len(together) == 2
+    assert all(0 < lock.waited_s < 20 for lock in facts.locks if not lock.granted)
+
+
+def _named(facts, lock) -> str:
+    return facts.relation_name(lock.tag).raw
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_what_nobody_waits_for_is_not_sent(major, postgres_of):
+    """A lock on the fast path is in nobody's way, and a busy server has thousands."""
+    server = postgres_of(major)
+    with sessions(server.dsn) as lab:
+        lab.setup(
+            "DROP TABLE IF EXISTS alone", "CREATE TABLE alone (id int)", "CREATE TABLE IF NOT EXISTS unrelated (id int)"
+        )
+        for number in range(5):
+            lab.hold(f"reader {number}", "BEGIN", "SELECT count(*) FROM unrelated")
+        holder = lab.hold("holder", "BEGIN", "SELECT count(*) FROM alone").info.backend_pid
+        lab.wait("migration", "ALTER TABLE alone ADD COLUMN state text")
+        facts = taken(server.dsn, postgres.pg_locks)
+    assert [(lock.pid == holder, lock.granted) for lock in sorted(facts.locks, key=lambda lock: lock.granted)] == [
+        (False, False),
+        (True, True),
+    ]
+    assert [relation.name.raw for relation in facts.relations] == ["public.alone"]
 
 
 @pytest.mark.parametrize("major", MAJORS)

@@ -8,10 +8,12 @@ import re
 import psycopg
 import pytest
 from conftest import every_major
+from running import diagnosed
 
 from diag.analysis.xmin_horizon import holders
 from diag.config import PostgresTarget
 from diag.diagnosis.live import Deadline, Probe
+from diag.lab import folders, services
 from diag.lab.process import wait_until
 from diag.lab.sessions import sessions
 from diag.snapshots.base import Scope
@@ -115,3 +117,38 @@ def test_a_standby_with_feedback(postgres_standby):
             lab.hold("suspect", "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM pg_class")
             assert wait_until(lambda: said_to_hold(primary), 20.0)
             assert really_held(primary)
+
+
+@pytest.fixture
+def forgotten_slot():
+    """A primary whose standby had a snapshot, sent feedback through a slot, and then went away for good."""
+    folder = folders.private_folder()
+    server = services.start_standby(folder / "standby")
+    with psycopg.connect(server.primary_dsn, autocommit=True) as primary, sessions(server.dsn) as lab:
+        primary.execute("SELECT pg_create_physical_replication_slot('old_standby', true)")
+        for setting in ("primary_slot_name = 'old_standby'", "hot_standby_feedback = on"):
+            lab.setup(f"ALTER SYSTEM SET {setting}")
+        lab.setup("ALTER SYSTEM SET wal_receiver_status_interval = 1", "SELECT pg_reload_conf()")
+        lab.hold("report", "BEGIN ISOLATION LEVEL REPEATABLE READ", "SELECT count(*) FROM pg_class")
+        slot = "SELECT count(*) FROM pg_replication_slots WHERE active = {} AND xmin IS NOT NULL"
+        assert wait_until(lambda: primary.execute(slot.format(True).encode()).fetchone()[0] == 1, 20.0)
+        lab.setup("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        assert wait_until(lambda: primary.execute(slot.format(False).encode()).fetchone()[0] == 1, 20.0)
+    yield server.primary_dsn
+    services.stop(server)
+    folders.remove(folder)
+
+
+def test_a_slot_that_a_standby_left_behind(forgotten_slot):
+    """Bloat and no old transaction anywhere: the slot is named, and its consumer is asked for before it is dropped."""
+    assert (really_held(forgotten_slot), said_to_hold(forgotten_slot)) == (True, True)
+    with sessions(forgotten_slot) as lab:
+        lab.setup("DO $$ BEGIN FOR n IN 1..300 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$")
+        lab.hold("innocent", "BEGIN", "SELECT count(*) FROM bloated")
+        soon = ("--limit", "pg-long-tx/xmin-horizon.age_transactions=100", "--samples", "1")
+        report = diagnosed("pg-long-tx", "--dsn", forgotten_slot, *soon)
+    (found,) = report["findings"]
+    assert (found["check"], found["subject"]) == ("pg-long-tx/xmin-horizon", {"slot": "old_standby"})
+    assert "every database" in found["summary"]
+    assert [step["risk"] for step in found["steps"]] == ["read-only", "disruptive"]
+    assert "idle in a transaction" in str(found["ruled_out"])

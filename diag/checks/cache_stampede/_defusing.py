@@ -3,15 +3,14 @@
 import re
 
 from diag.analysis.expiry import Cluster
+from diag.analysis.protections import jitter_gain
 from diag.findings import Quantity, Risk, ShellCommand, Step, say
 from diag.text import KeyText
-
-_JITTER = 0.2  # of the time to live, both ways: the spread that ended an hourly storm in practice
 
 
 def spread_before(pattern: KeyText, cliff: Cluster) -> tuple[Step, ...]:
     """Return the steps, safest first. Spreading over 2 x 20 % of the time left flattens the peak by 2 j T / w."""
-    gain = max(1.0, 2 * _JITTER * cliff.from_s / max(1.0, cliff.width_s))
+    gain = jitter_gain(cliff.from_s, cliff.width_s)
     return (
         Step(
             title=say("Look again at this family alone"),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis import expiry
+from diag.analysis.protections import misses_per_s
 from diag.checks.cache_stampede._defusing import spread_before
 from diag.findings import Basis, Check, Evidence, Finding, Quantity, Severity, Subject, say
 from diag.snapshots.redis import RedisExpiry
@@ -57,6 +58,11 @@ def judge(sample: RedisExpiry, limits: Limits) -> Iterator[Finding]:
                 Evidence(name="at most", value=Quantity(most, "keys"), source="95 % interval"),
                 Evidence(name="expires at", value=at, source="PEXPIRETIME"),
                 Evidence(name="width", value=Quantity(cliff.width_s, "s"), source="PEXPIRETIME"),
+                Evidence(
+                    name="misses, if all are read",
+                    value=Quantity(round(misses_per_s(keys, cliff.width_s)), "misses/s"),
+                    source="keys / width",
+                ),
                 Evidence(
                     name="share of the family",
                     value=Quantity(cliff.sampled_keys / cliff.family_keys, "ratio"),

@@ -14,19 +14,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.buffer_cache import bulk_ratio, harmless_because, used
-from diag.findings import (
-    Basis,
-    Check,
-    Evidence,
-    Finding,
-    Phrase,
-    Quantity,
-    Risk,
-    Severity,
-    Step,
-    Subject,
-    say,
-)
+from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.base import Window
 from diag.snapshots.postgres import PgCache
 
@@ -47,6 +35,8 @@ def judge(window: Window[PgCache], limits: Limits) -> Iterator[Finding]:
     reads_per_s, reading = use.reads / window.span_s, use.read_time_s / window.span_s
     if reads_per_s < limits.reads_per_s:
         return
+    reads = Quantity(round(reads_per_s), "blocks")
+    filled = round(last.uptime_s * reads_per_s / last.shared_buffers)
     yield Finding(
         severity=Severity.CRITICAL if reading >= limits.critical_reading else Severity.WARNING,
         basis=Basis.OBSERVED,
@@ -55,20 +45,24 @@ def judge(window: Window[PgCache], limits: Limits) -> Iterator[Finding]:
             "database {database} finds {ratio} of its blocks in shared buffers and reads {reads} a second; {cost}",
             database=last.database_name,
             ratio=Quantity(use.hit_ratio, "ratio"),
-            reads=Quantity(reads_per_s, "blocks"),
+            reads=reads,
             cost=_cost(use.read_s_per_block),
         ),
         evidence=(
             Evidence(name="hit ratio", value=Quantity(use.hit_ratio, "ratio"), source="pg_stat_database, window"),
-            Evidence(name="read a second", value=Quantity(reads_per_s, "blocks"), source="pg_stat_database, window"),
-            Evidence(name="bulk reads", value=Quantity(bulk_ratio(window), "ratio"), source="pg_stat_io (from 16)"),
+            Evidence(name="read a second", value=reads, source="pg_stat_database, window"),
+            *((_bulk(window),) if last.contexts else ()),
         ),
         ruled_out=(
-            say("a cold cache: the server has been up for {up}", up=Quantity(last.uptime_s, "s")),
+            say("a cold cache: {up} at this rate fill it {n} times", up=Quantity(last.uptime_s, "s"), n=filled),
             *((say("memory of the operating system: a read takes longer"),) if use.read_s_per_block else ()),
         ),
         steps=(_WHICH, *(() if last.track_io_timing else (_TIME_IT,))),
     )
+
+
+def _bulk(window: Window[PgCache]) -> Evidence:
+    return Evidence(name="bulk reads", value=Quantity(bulk_ratio(window), "ratio"), source="pg_stat_io, window")
 
 
 def _cost(per_block_s: float | None) -> Phrase:

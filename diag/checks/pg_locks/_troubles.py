@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from diag.analysis.lock_graph import Actor, LockGraph, Wait
 from diag.findings import Evidence, Phrase, Quantity, say
-from diag.snapshots.postgres import Backend, LockTag, PgLocks
+from diag.snapshots.postgres import Backend, LockMode, LockTag, PgLocks
 
 NO_DEADLOCK = say("a deadlock: every chain of waiting ends at somebody who waits for nobody")
 
@@ -60,6 +60,16 @@ def seen(locks: PgLocks, role: str, actor: Actor) -> Iterator[Evidence]:
         open_s = (locks.observed_at - backend.transaction_started_at).total_seconds()
         yield Evidence(name=f"{role}: transaction open for", value=Quantity(open_s, "s"), source="pg_stat_activity")
     yield Evidence(name=f"{role}: client", value=backend.application_name, source="pg_stat_activity")
+    if backend.client_address is not None:
+        yield Evidence(name=f"{role}: client address", value=backend.client_address, source="pg_stat_activity")
+
+
+def holds(graph: LockGraph, wait: Wait, actor: Actor) -> Iterator[Evidence]:
+    """Yield in which mode an actor holds what a request waits for; nothing when it is further up the chain."""
+    modes = [mode for holder, mode in graph.holders(wait) if holder == actor]
+    if modes:
+        strongest = max(modes, key=tuple(LockMode).index)
+        yield Evidence(name="in the way holds", value=strongest, source="pg_locks.mode, granted")
 
 
 def held_by_one(graph: LockGraph) -> dict[int, Wait]:

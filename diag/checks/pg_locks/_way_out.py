@@ -42,7 +42,7 @@ def look(root: Actor) -> Step:
         title=say("See what {root} is doing, and whose it is", root=called(root)),
         risk=Risk.READ_ONLY,
         command=look_at_backend(root) if isinstance(root, int) else look_at_prepared(root),
-        expect=say("its state, client and open time; if its owner commits or rolls back, the queue moves"),
+        expect=say("its state, client and open time are there; if its owner commits or rolls back, the queue moves"),
     )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.lock_graph import graph_of
-from diag.checks.pg_locks._troubles import NO_DEADLOCK, seen, troubles
+from diag.checks.pg_locks._troubles import NO_DEADLOCK, holds, seen, troubles
 from diag.checks.pg_locks._way_out import cancellations, look
 from diag.findings import Basis, Check, Evidence, Finding, Risk, Severity, Step, Subject, say
 from diag.findings.commands import vacuum_progress
@@ -57,6 +57,7 @@ def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
                 Evidence(name="queue length", value=waiting, source="pg_locks.granted"),
                 Evidence(name="longest wait", value=trouble.longest, source="pg_locks.waitstart"),
                 Evidence(name="first in line wants", value=head.mode, source="pg_locks.mode"),
+                *holds(graph, head, worker.pid),
                 *seen(locks, "in the way", worker.pid),
                 *seen(locks, "first in line", head.pid),
             ),

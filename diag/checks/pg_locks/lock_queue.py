@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.lock_graph import graph_of
-from diag.checks.pg_locks._troubles import NO_DEADLOCK, more, seen, troubles
+from diag.checks.pg_locks._troubles import NO_DEADLOCK, holds, more, seen, troubles
 from diag.checks.pg_locks._way_out import called, way_out
 from diag.findings import Basis, Check, Evidence, Finding, Severity, Subject, say
 from diag.snapshots.postgres import PgLocks
@@ -55,6 +55,7 @@ def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
                 Evidence(name="longest wait", value=trouble.longest, source="pg_locks.waitstart"),
                 Evidence(name="first in line wants", value=head.mode, source="pg_locks.mode"),
                 *seen(locks, "first in line", head.pid),
+                *holds(graph, head, first),
                 *seen(locks, "in the way", first),
             ),
             ruled_out=(NO_DEADLOCK,),

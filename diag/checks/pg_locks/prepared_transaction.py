@@ -66,14 +66,16 @@ _NO_BACKEND = say("a backend: the locks stand in pg_locks without a pid, so no c
 
 
 def _steps(gid: ServerText, freed: Quantity) -> Iterator[Step]:
-    expect = say("an owner and a database; its coordinator's log says whether it was to be committed")
+    expect = say("one row with owner and database; its coordinator's log says whether it was to be committed")
     yield Step(title=say("See whose it is"), risk=Risk.READ_ONLY, command=look_at_prepared(gid), expect=expect)
     for way, command in (("COMMIT", commit_prepared(gid)), ("ROLLBACK", rollback_prepared(gid))):
         yield Step(
             title=say("{way} PREPARED, if its coordinator says so; that frees {freed}", way=way, freed=freed),
             risk=Risk.DISRUPTIVE,
             command=command,
-            expect=say("its owner, connected to its database, is told so; the queue moves"),
+            expect=say(
+                "its row is gone from pg_prepared_xacts and the queue moves; run it as its owner, in its database"
+            ),
         )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.lock_graph import graph_of
-from diag.checks.pg_locks._troubles import more, seen
+from diag.checks.pg_locks._troubles import holds, more, seen
 from diag.checks.pg_locks._way_out import called, endings, look
 from diag.findings import Basis, Check, Evidence, Finding, NoCommand, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.postgres import PgLocks
@@ -61,6 +61,7 @@ def judge(locks: PgLocks, limits: Limits) -> Iterator[Finding]:
             Evidence(name="replay waits for", value=wait.mode, source="pg_locks, startup process"),
             Evidence(name="longest wait", value=Quantity(waited_s, "s"), source="pg_locks.waitstart"),
             Evidence(name="queue length", value=Quantity(len(queue), "backends"), source="pg_locks.granted"),
+            *holds(graph, wait, first),
             *seen(locks, "in the way", first),
         ),
         ruled_out=(say("the startup process as the root: it waits itself, and must never be ended"),),

@@ -10,4 +10,4 @@ def _transactions(window: Window[PgTransactions]) -> dict[str, object]:
 
 
 TABLES = {PgTransactions: _transactions}
-COLUMNS = {"transactions": ("pid", "database", "state", "open_s", "xmin_age_transactions", "client", "query")}
+COLUMNS = {"transactions": ("pid", "database", "state", "open_s", "holds_vacuum_back", "client", "query")}

@@ -43,7 +43,7 @@ def look(backend: Backend) -> Step:
         title=say("See what pid {pid} is doing, and whose it is", pid=backend.pid),
         risk=Risk.READ_ONLY,
         command=look_at_backend(backend.pid),
-        expect=say("its state, client and open time; if its owner commits or rolls back, nothing is lost"),
+        expect=say("its state, client and open time are there; if its owner commits or rolls back, nothing is lost"),
     )
 
 

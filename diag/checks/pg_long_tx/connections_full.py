@@ -15,19 +15,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.open_transactions import CLIENT
-from diag.findings import (
-    Basis,
-    Check,
-    Evidence,
-    Finding,
-    Quantity,
-    Risk,
-    Severity,
-    ShellCommand,
-    Step,
-    Subject,
-    say,
-)
+from diag.findings import Basis, Check, Evidence, Finding, Quantity, Risk, Severity, ShellCommand, Step, Subject, say
 from diag.snapshots.postgres import Backend, PgTransactions
 
 _MOST_SHOWN = 5
@@ -63,23 +51,27 @@ def judge(facts: PgTransactions, limits: Limits) -> Iterator[Finding]:
             Evidence(name="for ordinary roles", value=Quantity(allowed, "connections"), source="max_connections"),
             *_counted(clients),
         ),
-        steps=(*((_SEE_WHO_WAITS,) if waiting else ()), _LESS_NOT_MORE),
+        steps=(*((_see_who_waits(waiting),) if waiting else ()), _LESS_NOT_MORE),
     )
 
 
 def _counted(clients: list[Backend]) -> Iterator[Evidence]:
-    found = Counter((one.application_name, one.state or "state hidden") for one in clients)
-    for (client, state), count in found.most_common(_MOST_SHOWN):
-        taken = say("{count} of {client}", count=count, client=client)
+    found = Counter((one.application_name, one.client_address, one.state or "state hidden") for one in clients)
+    for (client, address, state), count in found.most_common(_MOST_SHOWN):
+        where = say(" at {address}", address=address) if address is not None else say("")
+        taken = say("{count} of {client}{where}", count=count, client=client, where=where)
         yield Evidence(name=state, value=taken, source="pg_stat_activity")
 
 
-_SEE_WHO_WAITS = Step(
-    title=say("Most wait for one root: find it, and the connections come back by themselves"),
-    risk=Risk.READ_ONLY,
-    command=ShellCommand(("diag", "pg-locks")),
-    expect=say("the root and what frees how many"),
-)
+def _see_who_waits(count: int) -> Step:
+    return Step(
+        title=say("Find what is in the way of the {count} that wait; their connections then come back", count=count),
+        risk=Risk.READ_ONLY,
+        command=ShellCommand(("diag", "pg-locks")),
+        expect=say("who is in the way, and what frees how many"),
+    )
+
+
 _LESS_NOT_MORE = Step(
     title=say("Let the largest client's pool keep fewer; a higher max_connections needs a restart"),
     risk=Risk.REVERSIBLE,

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from diag.analysis.open_transactions import IDLE, open_transactions
 from diag.analysis.xmin_horizon import held_by, holders
 from diag.checks.pg_long_tx._holders import called, source, steps, subject
 from diag.checks.pg_long_tx._seen import seen
-from diag.findings import Basis, Check, Evidence, Finding, Quantity, Severity, say
+from diag.findings import Basis, Check, Evidence, Finding, Phrase, Quantity, Severity, say
 from diag.snapshots.postgres import Backend, PgTransactions
 
 
@@ -36,7 +37,6 @@ def judge(facts: PgTransactions, limits: Limits) -> Iterator[Finding]:
         age = Quantity(holder.age_transactions, "transactions")
         critical = holder.age_transactions >= limits.critical_age_transactions
         where = facts.database_name(holder.database) if holder.database is not None else say("every database")
-        innocent = sum(one.state == "idle in transaction" and held_by(one) is None for one in facts.backends)
         yield Finding(
             severity=Severity.CRITICAL if critical else Severity.WARNING,
             basis=Basis.OBSERVED,
@@ -51,8 +51,18 @@ def judge(facts: PgTransactions, limits: Limits) -> Iterator[Finding]:
                 Evidence(name="horizon held back by", value=age, source=source(holder)),
                 *(seen(facts, holder.who) if isinstance(holder.who, Backend) else ()),
             ),
-            ruled_out=(say("other sessions idle in a transaction ({n}): they hold no snapshot", n=innocent),),
+            ruled_out=tuple(_innocent(facts)),
             steps=tuple(steps(holder.who)),
+        )
+
+
+def _innocent(facts: PgTransactions) -> Iterator[Phrase]:
+    """Name the idle sessions that one would suspect first, and that hold nothing back."""
+    pids = [one.pid for one, _ in open_transactions(facts) if one.state in IDLE and held_by(one) is None]
+    if pids:
+        others = say(" and {n} more", n=len(pids) - 1) if len(pids) > 1 else say("")
+        yield say(
+            "pid {pid}{others}, idle in a transaction: no snapshot and no transaction id", pid=pids[0], others=others
         )
 
 

@@ -11,11 +11,10 @@ from diag.lab.sessions import sessions
 
 NEEDS = ("postgres",)
 OPTIONS = ("--samples", "3", "--interval", "1.5")  # a backend reports its counters once a second
-ROWS = 200_000  # of about 140 bytes: 28 MB, where the lab's shared buffers have 16 MB
-_FILL = (
+FILL = (
     "CREATE TABLE baskets AS"
-    " SELECT n AS id, n % 5000 AS customer, repeat('x', 100) AS page FROM generate_series(1, {}) AS n"
-)
+    " SELECT n AS id, n % 5000 AS customer, repeat('x', 100) AS page FROM generate_series(1, 200000) AS n"
+)  # of about 140 bytes: 28 MB, where the lab's shared buffers have 16 MB
 
 
 @contextlib.contextmanager
@@ -23,7 +22,7 @@ def broken(servers: Servers) -> Iterator[None]:
     """Keep scanning until the block ends."""
     assert servers.postgres is not None
     with sessions(servers.postgres.dsn) as lab:
-        lab.setup("DROP TABLE IF EXISTS baskets", _FILL.format(ROWS))
+        lab.setup("DROP TABLE IF EXISTS baskets", FILL)
         lab.setup("ALTER TABLE baskets ADD PRIMARY KEY (id)", "VACUUM ANALYZE baskets")
         with load(servers.postgres.dsn, "basket-api", "SELECT count(page) FROM baskets WHERE customer = 42"):
             yield

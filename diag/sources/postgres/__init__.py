@@ -8,7 +8,7 @@ from diag.sources.postgres.queries import newest
 from diag.sources.postgres.transactions import pg_transactions
 
 ASKS = {
-    "PgLocks": tuple(newest(name) for name in (*locks.NAMES, "relations")),
+    "PgLocks": tuple(newest(name) for name in (*locks.NAMES, "asked_table", "locks_unnamed")),
     "PgCache": tuple(newest(name) for name in (*cache.NAMES, "relations_read")),
     "PgTransactions": tuple(newest(name) for name in (*transactions.NAMES, "databases")),
 }

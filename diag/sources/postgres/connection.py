@@ -38,8 +38,8 @@ _CHECK_CONNECTION_MS = 500  # the server looks this often whether we are still t
 _IDLE_MS = 10_000
 # Shares of the time allowed. A server that has heard us and then says nothing most likely waits for a lock on one of
 # its catalogs, which logging in reads; opening another database takes milliseconds when only one's is locked.
-_LOGIN_SHARE = {Rung.AUTH: 0.15, Rung.AUTHORISE: 0.15}  # AuthenticationOk is sent with what follows it
-_OTHER_DATABASE_SHARE = 0.07
+_LOGIN_SHARE = {Rung.AUTH: 0.12, Rung.AUTHORISE: 0.12}  # AuthenticationOk is sent with what follows it
+_OTHER_DATABASE_SHARE = 0.05
 _CONNECTION_CHECK_SINCE = 14
 _STATES = {
     pq.ConnStatus.STARTED: Rung.CONNECT,
@@ -281,6 +281,21 @@ def ask(session: Session, queries: Sequence[tuple[str, dict[str, Any]]]) -> list
         if not connection.closed and connection.info.transaction_status != pq.TransactionStatus.IDLE:
             with contextlib.suppress(psycopg.Error):
                 connection.execute("ROLLBACK")
+
+
+def ask_or_less(
+    session: Session, queries: Sequence[tuple[str, dict[str, Any]]], less: Sequence[tuple[str, dict[str, Any]]]
+) -> tuple[list[Rows], SourceError | None]:
+    """Run `queries` in one round trip; where a catalog they read is locked or closed to this role, run `less`.
+
+    Return the rows, and why it was less. Raises as `ask`.
+    """
+    try:
+        return ask(session, queries), None
+    except (Denied, TooSlow, Unreadable) as error:
+        if session.probe.deadline.passed:
+            raise
+        return ask(session, less), error
 
 
 def _limits(server_major: int, allowed_ms: int) -> Iterator[tuple[str, int]]:

@@ -1,16 +1,25 @@
-"""Take `PgLocks`: everything the wait graph needs in one round trip, then the names of what is waited for."""
+"""Take `PgLocks`: everything the wait graph needs, and the names of what is waited for, in one round trip."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from diag.errors import TooSlow, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.postgres import Backend, Lock, Oid, PgLocks, PreparedTransaction, Relation
-from diag.sources.postgres.connection import Rows, Session, ask, typed
+from diag.sources.postgres.connection import Rows, Session, ask_or_less, typed
 from diag.sources.postgres.queries import query
-from diag.sources.postgres.rows import elsewhere, gap, hidden_backends, observed_at, prepared_row, shown, without_ours
+from diag.sources.postgres.rows import (
+    elsewhere,
+    gap,
+    hidden_backends,
+    leaderless,
+    observed_at,
+    prepared_row,
+    shown,
+    with_leaders,
+    without_ours,
+)
 from diag.text import ServerText
 
 NAMES = ("server", "locks", "backends", "prepared")
@@ -23,18 +32,18 @@ _TAG = (
 def pg_locks(session: Session, scope: Scope) -> PgLocks:
     """Read the locks somebody waits for. Raises a `SourceError` when even that is not possible."""
     started = time.monotonic()
-    major = session.server_major
-    names = NAMES if major >= _WAITSTART_SINCE else (*NAMES, "blocked_by")
-    asked: list[tuple[str, dict[str, Any]]] = [(query(name, major), {}) for name in names]
-    (server, locks, backends, prepared, *blocked), relations, narrowed_to, gaps = _named(session, scope, asked)
-    database, others = without_ours(backends)
+    (server, locks, backends, prepared, *blocked), asked_for, gaps = _answers(session, scope.table)
+    database, others = without_ours(with_leaders(backends))
     known = typed([_nested(row) for row in locks], Lock)
-    if major < _WAITSTART_SINCE:
+    if session.server_major < _WAITSTART_SINCE:
         undated = any(not lock.granted and lock.waited_s is None for lock in known)
         why = "pg_locks.waitstart exists from 14; a statement's start, its stand-in, needs pg_monitor"
         fix = "GRANT pg_monitor TO the role diag connects as"
         gaps.append(gap("locks" if undated else "waitstart", "how long each request waits", why, fix))
-    gaps += [*hidden_backends(others), *elsewhere(session, "locks")]
+    gaps += [*leaderless(others), *hidden_backends(others), *elsewhere(session, "locks")]
+    named = {row["relation"]: row["name"] for row in locks if row.get("name")}
+    named |= {row["oid"]: row["name"] for row in asked_for}
+    no_such_table = (Oid(0),) if scope.table else ()
     return PgLocks(
         target=session.target,
         observed_at=observed_at(server),
@@ -44,8 +53,8 @@ def pg_locks(session: Session, scope: Scope) -> PgLocks:
         locks=known,
         backends=typed([shown(row) for row in others], Backend),
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
-        relations=relations,
-        narrowed_to=narrowed_to,
+        relations=tuple(Relation(oid=Oid(oid), name=ServerText(name)) for oid, name in named.items()),
+        narrowed_to=tuple(Oid(row["oid"]) for row in asked_for) or no_such_table,
         blocked_by={row["pid"]: tuple(row["blocked_by"]) for row in (blocked[0] if blocked else ())},
     )
 
@@ -55,33 +64,24 @@ def _nested(row: dict[str, object]) -> dict[str, object]:
     return {**row, "tag": tag}
 
 
-_Named = tuple[list[Rows], tuple[Relation, ...], tuple[Oid, ...], list[Gap]]
+def _answers(session: Session, table: str) -> tuple[list[Rows], Rows, list[Gap]]:
+    """Ask; return the answers, the relations that `table` may mean, and what could not be read.
 
-
-def _named(session: Session, scope: Scope, asked: list[tuple[str, dict[str, Any]]]) -> _Named:
-    """Ask for the locks and for the names of what they are on, all in one round trip.
-
-    The names are in catalogs that may be locked themselves; then the rest is asked again without them.
-    Return the answers, the names, the oids of the asked table, and what could not be read.
+    Names are in catalogs that may be locked themselves; then the rest is asked again without them.
     """
-    names = [scope.table, scope.table.rpartition(".")[2]] if scope.table else []
-    wanted = {"names": [name.strip('"') for name in names], "table": scope.table}
-    try:
-        *answers, rows = ask(session, [*asked, (query("relations", session.server_major), wanted)])
-    except (TooSlow, Unreadable) as error:
-        if session.probe.deadline.passed:
-            raise
-        fact = "locks" if scope.table else "relations"
-        missing = gap(fact, "names of relations", error.message, error.fix)
-        return ask(session, asked), (), (Oid(0),) if scope.table else (), [missing]
-    relations = tuple(Relation(oid=Oid(row["oid"]), name=ServerText(row["name"])) for row in rows)
-    narrowed_to = tuple(Oid(row["oid"]) for row in rows if row["asked_for"])
-    if scope.table and not narrowed_to:
-        why = "there is no relation of that name in this database"
-        return (
-            answers,
-            relations,
-            (Oid(0),),
-            [gap("locks", f"table {scope.table}", why, "check the name, or drop --table")],
-        )
-    return answers, relations, narrowed_to, []
+    major = session.server_major
+    names = NAMES if major >= _WAITSTART_SINCE else (*NAMES, "blocked_by")
+    asked: list[tuple[str, dict[str, Any]]] = [(query(name, major), {}) for name in names]
+    unnamed = [asked[0], (query("locks_unnamed", major), {}), *asked[2:]]
+    bare = table.rpartition(".")[2]
+    wanted = {"names": [name.strip('"') for name in (table, bare)], "table": table}
+    if table:
+        asked.append((query("asked_table", major), wanted))
+    answers, error = ask_or_less(session, asked, unnamed)
+    if error is not None:
+        return answers, [], [gap("locks" if table else "relations", "names of relations", error.message, error.fix)]
+    if not table:
+        return answers, [], []
+    *answers, asked_for = answers
+    why, fix = "there is no relation of that name in this database", "check the name, or drop --table"
+    return answers, asked_for, [] if asked_for else [gap("locks", f"table {table}", why, fix)]

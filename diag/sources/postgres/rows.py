@@ -12,6 +12,7 @@ from diag.sources.postgres.connection import Session
 from diag.text import ServerText
 
 _HIDDEN = "<insufficient privilege>"
+_WORKER = "parallel worker"
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,6 +43,40 @@ def without_ours(rows: list[dict[str, Any]]) -> tuple[Oid, list[dict[str, Any]]]
     """Return the oid of the connected database, which our own backend's row tells, and everybody else's rows."""
     database = next((row["database"] for row in rows if row["ours"]), None)
     return Oid(database or 0), [row for row in rows if not row["ours"]]
+
+
+def with_leaders(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with the leaders of parallel workers, which the server itself names from 13 on.
+
+    A leader runs the same statement in the same database, from 12 on with the same start of its transaction.
+    Where several do, or the statement is hidden, the leader stays unknown.
+    """
+    return [{**row, "leader_pid": _leader(row, rows)} if row["backend_type"] == _WORKER else row for row in rows]
+
+
+def _leader(worker: dict[str, Any], rows: list[dict[str, Any]]) -> int | None:
+    if worker["leader_pid"] is not None:
+        return int(worker["leader_pid"])
+    alike = [
+        row
+        for row in rows
+        if row["backend_type"] == "client backend"
+        and row["state"] == "active"
+        and (row["database"], row["query"]) == (worker["database"], worker["query"])
+    ]
+    together = [row for row in alike if row["transaction_started_at"] == worker["transaction_started_at"]]
+    candidates = together or alike
+    return int(candidates[0]["pid"]) if len(candidates) == 1 else None
+
+
+def leaderless(rows: list[dict[str, Any]]) -> Iterator[Gap]:
+    """Yield the gap that parallel workers leave whose leader is not known: each looks like a session of its own."""
+    lost = sum(row["backend_type"] == _WORKER and row["leader_pid"] is None for row in rows)
+    if lost:
+        why = "up to 12 the server does not say, and several sessions run their statement"
+        yield gap(
+            "leaders", f"which session leads {lost} parallel workers", why, "look at their statements in the waits"
+        )
 
 
 def hidden_backends(rows: list[dict[str, Any]]) -> Iterator[Gap]:

@@ -1,11 +1,10 @@
-"""Take `PgTransactions`: backends, prepared transactions, slots and limits in one round trip, then the databases."""
+"""Take `PgTransactions`: backends, prepared transactions, slots, limits and databases in one round trip."""
 
 from __future__ import annotations
 
 import time
 
-from diag.errors import SourceError
-from diag.snapshots.base import Gap, Scope
+from diag.snapshots.base import Scope
 from diag.snapshots.postgres import (
     Backend,
     ConnectionSettings,
@@ -14,7 +13,7 @@ from diag.snapshots.postgres import (
     PreparedTransaction,
     ReplicationSlot,
 )
-from diag.sources.postgres.connection import Session, ask, typed
+from diag.sources.postgres.connection import Session, ask_or_less, typed
 from diag.sources.postgres.queries import query
 from diag.sources.postgres.rows import (
     dated,
@@ -24,6 +23,7 @@ from diag.sources.postgres.rows import (
     observed_at,
     prepared_row,
     shown,
+    with_leaders,
     without_ours,
 )
 
@@ -34,10 +34,12 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
     """Read who has a transaction open, and for how long. Raises a `SourceError` when even that is not possible."""
     del scope
     started = time.monotonic()
-    asked: list[tuple[str, dict[str, object]]] = [(query(name, session.server_major), {}) for name in NAMES]
-    server, backends, locks_held, prepared, slots, limits = ask(session, asked)
-    database, others = without_ours(backends)
-    databases, gaps = _databases(session)
+    asked: list[tuple[str, dict[str, object]]] = [
+        (query(name, session.server_major), {}) for name in (*NAMES, "databases")
+    ]
+    (server, backends, locks_held, prepared, slots, limits, *rest), error = ask_or_less(session, asked, asked[:-1])
+    gaps = [gap("databases", "names, ages and deadlocks of the databases", error.message, error.fix)] if error else []
+    database, others = without_ours(with_leaders(backends))
     return PgTransactions(
         target=session.target,
         observed_at=observed_at(server),
@@ -50,16 +52,5 @@ def pg_transactions(session: Session, scope: Scope) -> PgTransactions:
         locks_held={row["pid"]: row["locks"] for row in locks_held},
         prepared=typed([prepared_row(row) for row in prepared], PreparedTransaction),
         slots=typed([dated(slot) for slot in slots], ReplicationSlot),
-        databases=databases,
+        databases=typed(rest[0] if rest else [], Database),
     )
-
-
-def _databases(session: Session) -> tuple[tuple[Database, ...], list[Gap]]:
-    """Return the databases, or why they cannot be read: somebody may hold a lock on pg_database."""
-    try:
-        (rows,) = ask(session, [(query("databases", session.server_major), {})])
-    except SourceError as error:
-        if session.probe.deadline.passed:
-            raise
-        return (), [gap("databases", "names, ages and deadlocks of the databases", error.message, error.fix)]
-    return typed(rows, Database), []

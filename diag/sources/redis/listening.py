@@ -14,27 +14,27 @@ import threading
 from collections import Counter
 
 from msgspec import Struct
-from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyCount, KeyEvents
-from diag.sources.redis.connection import Argument, Session, connect, exchange
-from diag.sources.redis.replies import acl_line, gap
+from diag.sources.redis.connection import Argument, Dialled, Session, exchange, reach, refused
+from diag.sources.redis.replies import gap
 from diag.text import KeyText
 
 _MOST_EVENTS = 200_000  # then enough is known, and every further one would only cost the server
 _MOST_KEYS = 50_000  # distinct names we keep at a time: some megabytes
 _TOP = 20
 _INVALIDATED = b"__redis__:invalidate"
+_ELSEWHERE = "notify-keyspace-events is among the service's own settings; --match PREFIX needs no setting"
 _CONFIGURED = ("CONFIG", "GET", "notify-keyspace-events")
 
 
 class Listener:
     """Counts the keys that are named until it is asked, or until there were too many."""
 
-    def __init__(self, connection: Connection, *, misses: bool, changes: bool) -> None:
+    def __init__(self, connection: Dialled, *, misses: bool, changes: bool) -> None:
         """Begin to read in a thread of its own; it ends with the connection."""
         self._connection = connection
         self._counts: dict[bool, Counter[bytes]] = {
@@ -47,10 +47,10 @@ class Listener:
     def _listen(self) -> None:
         try:
             while self._heard < _MOST_EVENTS:
-                said = self._connection.read_response()
+                (said,) = self._connection.replies(1)
                 if isinstance(said, list) and len(said) == 3 and said[0] == b"message":  # noqa: PLR2004  kind, channel, key
                     self._count(said[1], said[2])
-        except (RedisError, OSError, ValueError, AttributeError):
+        except (RedisError, SourceError, OSError, EOFError, ValueError, AttributeError):
             pass  # the connection has ended, with the look or by the server
         self._heard = _MOST_EVENTS
         self._connection.disconnect()
@@ -98,7 +98,8 @@ def listen(session: Session, scope: Scope) -> Ears:
     gaps: list[Gap] = []
     configured = None
     if isinstance(reply, ResponseError):
-        gaps.append(gap("missed", "whether missed keys are named", str(reply), acl_line(session, "+config|get")))
+        told = refused(session, reply, "+config|get")
+        gaps.append(gap("missed", "whether missed keys are named", told.message, told.fix or _ELSEWHERE))
     elif isinstance(reply, list) and len(reply) == 2:  # noqa: PLR2004  a name and its value
         configured = reply[1].decode("ascii", "replace")
     prefix = re.split(r"[*?\[\\]", scope.match)[0]
@@ -114,17 +115,17 @@ def listen(session: Session, scope: Scope) -> Ears:
 def _opened(session: Session, misses: bool, prefix: str, gaps: list[Gap]) -> Listener | None:
     rung = session.probe.rung
     try:
-        second = session.closing.enter_context(connect(session.dialled, session.probe))
+        second = session.closing.enter_context(reach(session.dialled, session.probe))
         channels = [f"__keyevent@{session.database}__:keymiss".encode()] if misses else []
         channels += [_INVALIDATED] if prefix else []
         wanted: list[tuple[Argument, ...]] = [("CLIENT", "ID"), *(("SUBSCRIBE", channel) for channel in channels)]
-        identity, *refused = exchange(second.connection, session.probe, wanted)
+        identity, *answers = exchange(second.connection, session.probe, wanted)
     except SourceError as error:
         gaps.append(gap("missed", "the keys the server names", error.message, error.fix))
         return None
     finally:
         session.probe.rung = rung
-    refusals = [one for one in (identity, *refused) if isinstance(one, ResponseError)]
+    refusals = [one for one in (identity, *answers) if isinstance(one, ResponseError)]
     if prefix and not refusals:
         tracking = ("CLIENT", "TRACKING", "ON", "REDIRECT", identity, "BCAST", "PREFIX", prefix)
         refusals += [
@@ -134,6 +135,7 @@ def _opened(session: Session, misses: bool, prefix: str, gaps: list[Gap]) -> Lis
         granted = (
             f"+subscribe +client|id +client|tracking &__keyevent@{session.database}__:keymiss &__redis__:invalidate"
         )
-        gaps.append(gap("missed", "the keys the server names", str(refusals[0]), acl_line(session, granted)))
+        told = refused(session, refusals[0], granted)
+        gaps.append(gap("missed", "the keys the server names", told.message, told.fix))
         return None
     return Listener(second.connection, misses=misses, changes=bool(prefix))

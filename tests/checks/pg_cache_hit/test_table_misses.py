@@ -12,10 +12,10 @@ from diag.text import ServerText
 SLUG = "pg-cache-hit/table-misses"
 
 
-def window(reads: int, scans: int, *, others: int = 0, valid: bool = True):
+def window(reads: int, scans: int, *, others: int = 0, valid: bool = True, pages: int = 0):
     """Two readings ten seconds apart: one table with an index, and whatever else is read."""
     before = [read("public.baskets", 1), read("public.baskets_customer", 2, table=Oid(1), valid=valid)]
-    after = [read("public.baskets", 1, reads=reads, scans=scans), before[1]]
+    after = [read("public.baskets", 1, reads=reads, scans=scans, pages=pages), before[1]]
     return [
         pg_cache(relations=tuple(before)),
         pg_cache(0, reads + others, after_s=10.0, relations=tuple(after)),
@@ -31,6 +31,9 @@ WORLDS = {
     "a thousand a second": (window(10_000, 50), SAID),
     "just under half of all": (window(49_999, 50, others=50_001), []),
     "half of all": (window(50_000, 50, others=50_000), SAID),
+    "one report by a leader and four workers": (window(50_000, 5, pages=50_000), []),
+    "three reports by three sessions each": (window(150_000, 9, pages=50_000), SAID),
+    "scans that were cut short": (window(50_000, 50, pages=20_001), []),
     "look-ups by index only": (window(50_000, 0), []),
 }
 
