@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from diag.analysis.miss_shapes import Shape, Storm
+from diag.analysis.storm_cost import measured
+from diag.checks.cache_stampede._protection_words import against_one_key
 from diag.checks.cache_stampede._storm_words import expiry_ruled_out, when
 from diag.findings import Evidence, Phrase, Quantity, Risk, ShellCommand, Step, Value, say
 
@@ -47,11 +49,17 @@ def summary(storm: Storm) -> Phrase:
     return say(template, key=key, misses=misses, when=when(storm), n=Quantity(storm.duplicates, "readers"))
 
 
-def own_evidence(storm: Storm) -> Iterator[Evidence]:
+def own_evidence(storm: Storm, workers: int) -> Iterator[Evidence]:
     """Return what only this kind of storm has."""
     if storm.shape is Shape.HOT_KEY:
         source = storm.stretch.named_by or "INFO keyspace_misses and commandstats"
         yield Evidence(name="duplicates", value=Quantity(storm.duplicates, "recomputations"), source=source)
+    cost = measured(storm, workers)
+    if cost:
+        reads, source = Quantity(round(cost.reads_per_s), "reads/s"), "INFO keyspace_misses, worst step"
+        yield Evidence(name="reads of the key, at least", value=reads, source=source)
+        source = f"from the duplicates, for {workers} database workers (limit database_workers)"
+        yield Evidence(name="one recomputation alone takes", value=Quantity(cost.recompute_s, "s"), source=source)
     if storm.lock_s is not None:
         held = Quantity(storm.lock_s, "s")
         yield Evidence(name="a lock lives for about", value=held, source="SETs that wrote while others were refused")
@@ -76,8 +84,11 @@ def own_ruled_out(storm: Storm) -> Iterator[Phrase]:
         )
 
 
-def own_steps(storm: Storm) -> tuple[Step, ...]:
-    """Return what helps against this mechanism, safest first."""
+def own_steps(storm: Storm, workers: int) -> tuple[Step, ...]:
+    """Return what helps against this mechanism, safest first; with what it would buy where that can be told."""
+    cost = measured(storm, workers)
+    if cost:
+        return against_one_key(cost)
     return {Shape.LOCK_HELD: _HELD, Shape.LOCK_SHORT: _SHORT, Shape.EARLY: _EARLY}.get(storm.shape, _UNPROTECTED)
 
 
