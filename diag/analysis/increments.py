@@ -23,19 +23,14 @@ class Increments(Struct, frozen=True, kw_only=True, eq=False):
     """What one counter grew by, step by step; times are seconds since 1970.
 
     `amounts[i]` is what came between `edges_s[i]` and `edges_s[i + 1]`, `sums[i]` all that came
-    before `edges_s[i]`. `began_anew` are the places of the steps in which the counter started again.
+    before `edges_s[i]`. `step_s` is the usual length of a step, 0 without one; `began_anew` are the places of the steps in which the counter started again.
     """
 
     edges_s: tuple[float, ...]
     amounts: tuple[float, ...]
     sums: tuple[float, ...]
+    step_s: float
     began_anew: frozenset[int] = frozenset()
-
-    @property
-    def step_s(self) -> float:
-        """The usual length of a step; 0 without one."""
-        lengths = [late - early for early, late in pairwise(self.edges_s)]
-        return statistics.median(lengths) if lengths else 0.0
 
     @property
     def span_s(self) -> float:
@@ -66,6 +61,7 @@ class Increments(Struct, frozen=True, kw_only=True, eq=False):
             edges_s=tuple(edges_s),
             amounts=tuple(late - early for early, late in pairwise(sums)),
             sums=sums,
+            step_s=_usual_step_s(edges_s),
             began_anew=frozenset(place for place in anew if 0 <= place < len(sums) - 1),
         )
 
@@ -93,8 +89,16 @@ def increments(at_s: Sequence[float], totals: Sequence[float], lives: Sequence[o
     for amount in amounts:
         sums.append(sums[-1] + amount)
     return Increments(
-        edges_s=tuple(edges), amounts=tuple(amounts), sums=tuple(sums[: len(edges)]), began_anew=frozenset(anew)
+        edges_s=tuple(edges),
+        amounts=tuple(amounts),
+        sums=tuple(sums[: len(edges)]),
+        step_s=_usual_step_s(edges),
+        began_anew=frozenset(anew),
     )
+
+
+def _usual_step_s(edges_s: Sequence[float]) -> float:
+    return statistics.median([late - early for early, late in pairwise(edges_s)]) if len(edges_s) > 1 else 0.0
 
 
 def series_increments(series: CounterSeries | None) -> Increments | None:

@@ -23,11 +23,11 @@ from msgspec import Struct
 from diag.analysis.miss_storms import Storm
 
 LEAST_STORMS = 6
-_LOG_CHANCE = math.log(1e-4)  # of chance, in one look; ten times rarer than the false alarm that is allowed
+_LOG_CHANCE = math.log(1e-3)  # one false alarm in a thousand looks at storms that have nothing to do with each other
 _PERIODS_APART = 3  # a pair of storms, with up to two that were missed between them
 _NEIGHBOURS = 4  # pairs within so many storms of each other: two unrelated ones may lie between
 _PROPOSALS, _ANCHORS = 10, 4
-_FILLED = 0.6  # of the moments between first and last storm have one
+_FILLED = 0.7  # of the moments between first and last storm have one
 _LEAST_TOLERANCE_S, _TOLERANCE_STEPS = 15.0, 1.5
 _ERRORS = 3.0  # standard errors that make a difference
 _DAY_S = 86_400
