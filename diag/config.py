@@ -13,12 +13,12 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct, field
 
 from diag import places
+from diag.addresses import passwords_in, without_password
 from diag.errors import ConfigError
 from diag.text import visible
 
@@ -79,7 +79,7 @@ class RedisTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class HttpTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A witness reached over HTTP (Prometheus, Loki, Jaeger); a path in `url` is kept as a prefix."""
+    """A witness reached over HTTP; a path in `url` is kept as a prefix."""
 
     url: str = ""
     token: str = ""
@@ -91,7 +91,21 @@ class HttpTarget(Target, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return without_password(self.url)
 
 
-AnyTarget: TypeAlias = KafkaTarget | PostgresTarget | RedisTarget | HttpTarget
+class NamedSeries(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which series count what, as PromQL selectors; empty ones are looked for by the exporters' usual names."""
+
+    hits: str = ""
+    misses: str = ""
+    queries: str = ""
+
+
+class PrometheusTarget(HttpTarget, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Prometheus server, or whatever answers its API. A password without a username is sent as a bearer token."""
+
+    series: NamedSeries = NamedSeries()
+
+
+AnyTarget: TypeAlias = KafkaTarget | PostgresTarget | RedisTarget | PrometheusTarget | HttpTarget
 
 
 class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,7 +114,7 @@ class Context(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kafka: tuple[KafkaTarget, ...] = ()
     postgres: tuple[PostgresTarget, ...] = ()
     redis: tuple[RedisTarget, ...] = ()
-    prometheus: tuple[HttpTarget, ...] = ()
+    prometheus: tuple[PrometheusTarget, ...] = ()
     loki: tuple[HttpTarget, ...] = ()
     jaeger: tuple[HttpTarget, ...] = ()
     require_tls: bool = False
@@ -129,11 +143,12 @@ class Setting(Struct, frozen=True, kw_only=True):
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What a command runs with."""
+    """What a command runs with. `unnamed` are the kinds of target for which nothing but a default stands, if that."""
 
     context_name: str
     context: Context
     shown: tuple[Setting, ...]
+    unnamed: tuple[str, ...] = ()
     file: Path | None = None
 
 
@@ -165,10 +180,11 @@ _TYPES: dict[str, type[AnyTarget]] = {
     "kafka": KafkaTarget,
     "postgres": PostgresTarget,
     "redis": RedisTarget,
-    "prometheus": HttpTarget,
+    "prometheus": PrometheusTarget,
     "loki": HttpTarget,
     "jaeger": HttpTarget,
 }
+_DEFAULT = "default"  # the source of what nobody named
 _DEFAULTED = ("kafka", "postgres", "redis")  # a default address exists; the witnesses have none
 
 
@@ -259,15 +275,17 @@ def settle(
     chosen = config.contexts.get(name, Context())
     shown = [Setting(name="context", value=visible(name), source=name_source)]
     settled: dict[str, tuple[AnyTarget, ...]] = {}
+    unnamed: list[str] = []
     for kind in _TYPES:
         targets, source = _targets(kind, flags, environment, chosen, f"context {visible(name)}")
         settled[kind] = targets
+        unnamed += [kind] if source == _DEFAULT else []
         shown += [
             Setting(name=visible(f"{kind} {target.name}"), value=visible(target.address), source=source)
             for target in targets
         ]
     merged = msgspec.structs.replace(chosen, **settled)
-    return Settings(context_name=name, context=merged, shown=tuple(shown), file=path)
+    return Settings(context_name=name, context=merged, shown=tuple(shown), unnamed=tuple(unnamed), file=path)
 
 
 def _own_file() -> Path | None:
@@ -297,53 +315,11 @@ def _targets(
         ), f"variable {_ECOSYSTEM[kind]}"
     if kind == "postgres" and any(name.startswith("PG") and environment[name] for name in environment):
         return (PostgresTarget(),), "variables PG*"
-    return ((_TYPES[kind](),), "default") if kind in _DEFAULTED else ((), "default")
+    return ((_TYPES[kind](),), _DEFAULT) if kind in _DEFAULTED else ((), _DEFAULT)
 
 
 def _first(*candidates: tuple[str, str]) -> tuple[str, str]:
-    return next(((value, source) for value, source in candidates if value), ("", "default"))
-
-
-_KEY_VALUE = re.compile(r"\s*\w+\s*=")  # a libpq connection string rather than a URL
-_DSN_PASSWORD = re.compile(  # the value as libpq reads it, and stray words up to the next key
-    r"""((?<![?&\w])(?:ssl)?password\s*=\s*)
-    (('(?:[^'\\]|\\.)*(?:'|\\?\Z) | (?:\\.|[^\s\\])+\\?)  (\S*(?:\s+(?!\w+\s*=)\S+)*))""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)
-_URL_PASSWORD = re.compile(  # up to the last @: it may stand unescaped in user and password; a port ends at / ? or ,
-    r"(\A\s*(?:[a-z][a-z0-9+.-]*:(?=/)|(?![a-z][a-z0-9+.-]*:/))/*(?:[^:@]*:|[^:]*:(?!\d+[/?,])))(.*)(@)",
-    re.IGNORECASE | re.DOTALL,
-)
-_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)", re.DOTALL)
-_QUERY_PASSWORD = re.compile(r"([?&](?:ssl)?password=)([^&#]*)", re.IGNORECASE)
-_CONFUSING = re.compile(r"[/?#@\[]")  # unescaped in a password, they make a parser take a part of it for something else
-
-
-def without_password(address: str) -> str:
-    """Return a URL or libpq connection string with its password replaced by `***`, well formed or not."""
-    address = _DSN_PASSWORD.sub(r"\1***", address)
-    if _KEY_VALUE.match(address):
-        return address
-    return _QUERY_PASSWORD.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\3", address))
-
-
-def passwords_in(address: str) -> tuple[str, ...]:
-    """Return the passwords written in a URL or libpq connection string, decoded and as written.
-
-    Of a malformed one also the parts, since whoever refuses it may quote just one of them.
-    """
-    found: list[str] = []
-    for match in _DSN_PASSWORD.finditer(address):
-        value, stray = match[3], match[4]
-        quoted = _QUOTED.match(value)
-        word = quoted[1] if quoted else value
-        found += [word, re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL)]
-        found += [match[2], *match[2].split(), *stray.split()] if stray else []
-    if not _KEY_VALUE.match(address):
-        found += [match[2] for match in _QUERY_PASSWORD.finditer(address)]
-        for match in _URL_PASSWORD.finditer(address):
-            found += [match[2], *(re.split(r"[/?#@:,\[\]]", match[2]) if _CONFUSING.search(match[2]) else ())]
-    return tuple(dict.fromkeys(form for word in found if word for form in (word, unquote(word))))
+    return next(((value, source) for value, source in candidates if value), ("", _DEFAULT))
 
 
 def password(target: AnyTarget) -> str:

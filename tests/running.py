@@ -16,9 +16,8 @@ def diag(
     *words: str, environment: dict[str, str] | None = None, timeout_s: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run `diag` with these words; its own configuration and variables are out of the way."""
-    clean = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PG", "DIAG_", "REDIS_", "KAFKA_"))
-    }
+    others = ("PG", "DIAG_", "REDIS_", "KAFKA_", "PROMETHEUS_", "DATABASE_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return subprocess.run(
         [sys.executable, "-m", "diag", *words],
         capture_output=True,
@@ -48,6 +47,11 @@ def target(command: str, servers: Servers) -> tuple[str, ...]:
             kafka = servers.kafka_cluster or servers.kafka
             assert kafka is not None
             return ("--bootstrap-servers", kafka.bootstrap_servers)
+        case "cache-stampede":
+            assert servers.redis is not None
+            witnesses = [("--prometheus-url", servers.prometheus.url)] if servers.prometheus else []
+            witnesses += [("--dsn", servers.postgres.dsn)] if servers.postgres else []
+            return ("--redis-url", servers.redis.url, *(word for flag in witnesses for word in flag))
         case _:
             assert servers.redis is not None
             return ("--redis-url", servers.redis.url)

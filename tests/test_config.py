@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diag import config, places, redaction
+from diag import addresses, config, places, redaction
 from diag.config import Config, KafkaTarget, PostgresTarget, RedisTarget
 from diag.errors import ConfigError, ExitCode
 
@@ -197,9 +197,9 @@ ADDRESSES = [  # an address, the password as the server would get it, what is sh
 
 @pytest.mark.parametrize(("address", "password", "public"), ADDRESSES)
 def test_a_password_is_found_and_masked_well_formed_or_not(address, password, public):
-    assert password in config.passwords_in(address)
-    assert config.without_password(address) == public
-    assert config.without_password(public) == public
+    assert password in addresses.passwords_in(address)
+    assert addresses.without_password(address) == public
+    assert addresses.without_password(public) == public
     for target in (RedisTarget(url=address), PostgresTarget(dsn=address), KafkaTarget(bootstrap_servers=address)):
         assert target.address == public
         assert password in config.known_secrets(target)
@@ -222,15 +222,15 @@ def test_a_password_is_found_and_masked_well_formed_or_not(address, password, pu
     ],
 )
 def test_an_address_without_a_password_has_none_to_warn_of(address):
-    assert config.passwords_in(address) == ()
-    assert config.without_password(address).replace("***", "''") == address
+    assert addresses.passwords_in(address) == ()
+    assert addresses.without_password(address).replace("***", "''") == address
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Z")), min_size=1), st.sampled_from(["redis", "postgresql"]))
 def test_no_password_in_a_url_is_shown_escaped_or_not(word, scheme):
     secret = f"{CANARY}{word}{CANARY}"
-    assert CANARY not in config.without_password(f"{scheme}://user:{secret}@host:1/0")
-    assert secret in config.passwords_in(f"{scheme}://user:{secret}@host:1/0")
+    assert CANARY not in addresses.without_password(f"{scheme}://user:{secret}@host:1/0")
+    assert secret in addresses.passwords_in(f"{scheme}://user:{secret}@host:1/0")
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), min_size=1))
@@ -238,14 +238,14 @@ def test_no_password_in_a_connection_string_is_shown_however_it_is_quoted(word):
     secret = f"{CANARY}{word}{CANARY}"
     quoted = secret.replace("\\", "\\\\").replace("'", "\\'")
     address = f"host=h password='{quoted}' user=u"
-    assert config.without_password(address) == "host=h password=*** user=u"
-    assert secret in config.passwords_in(address)
+    assert addresses.without_password(address) == "host=h password=*** user=u"
+    assert secret in addresses.passwords_in(address)
 
 
 @given(st.text())
 def test_no_address_stops_the_search_for_passwords(address):
-    config.without_password(address)
-    config.passwords_in(address)
+    addresses.without_password(address)
+    addresses.passwords_in(address)
 
 
 @pytest.mark.parametrize("kind", ["kafka", "postgres", "redis"])
@@ -292,3 +292,12 @@ def test_only_a_file_of_ones_own_may_start_programs(written):
     harmless = written('[[contexts.default.redis]]\npassword_file = "/p"\n', "other.toml")
     os.chown(harmless, 65_534, -1)
     config.read(harmless)
+
+
+def test_kinds_for_which_only_a_default_stands_are_told(written):
+    witnesses = {"prometheus", "loki", "jaeger"}
+    assert set(config.settle({}, {}).unnamed) == {"kafka", "postgres", "redis"} | witnesses
+    assert "prometheus" not in config.settle({"prometheus": "http://h"}, {}).unnamed
+    assert "postgres" not in config.settle({}, {"PGHOST": "db-1"}).unnamed
+    file = written('[[contexts.default.redis]]\nurl = "redis://a"\n')
+    assert set(config.settle({}, {}, file=file).unnamed) == {"kafka", "postgres"} | witnesses

@@ -26,7 +26,10 @@ ALLOWED_IN_CORE = {
     "msgspec", "operator", "re", "statistics", "string", "typing", "diag",
 }  # fmt: skip
 CLOCKS = {"now", "utcnow", "today", "time", "monotonic", "perf_counter", "time_ns", "process_time"}
-SLOW = ("kafka", "psycopg", "redis", "jinja2", "rich.markdown", "numpy", "requests", "yaml", "markdown_it")
+SLOW = (
+    "kafka", "psycopg", "redis", "requests", "prometheus_api_client", "dateparser", "jinja2", "rich.markdown", "numpy",
+    "yaml", "markdown_it",
+)  # fmt: skip
 ACCEPTED = re.compile(r"apache|mit\b|bsd|isc\b|psf|python software|mozilla|mpl|cc0|unlicense|0bsd|zpl", re.IGNORECASE)
 LGPL_BY_NAME = {"psycopg", "psycopg-binary", "crc32c"}
 

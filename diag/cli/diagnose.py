@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from diag.findings import Report
     from diag.redaction import Masks
 
-_FLAGS = {"bootstrap_servers": "kafka", "dsn": "postgres", "redis_url": "redis"}
+_FLAGS = {"bootstrap_servers": "kafka", "dsn": "postgres", "redis_url": "redis", "prometheus_url": "prometheus"}
 
 
 def command(name: str, diagnostic: Diagnostic) -> Any:
@@ -70,11 +70,12 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
     import msgspec
 
     from diag import config
+    from diag.addresses import passwords_in
     from diag.diagnosis import Request, plan
     from diag.snapshots.base import Scope
 
     flags = {kind: options[flag] for flag, kind in _FLAGS.items() if options.get(flag)}
-    if any(config.passwords_in(value) for value in flags.values()):
+    if any(passwords_in(value) for value in flags.values()):
         sys.stderr.write("diag: warning: a password on the command line can be seen by others on this machine\n")
     file = Path(options["config"]) if options["config"] else None
     settings = config.settle(flags, os.environ, file=file, context=options["context"])
@@ -89,12 +90,13 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
             command=name,
             context=context,
             context_name=settings.context_name,
+            unnamed=settings.unnamed,
             scope=Scope(
                 groups=tuple(options.get("group", ())),
                 topics=tuple(options.get("topic", ())),
                 table=options.get("table", ""),
                 match=options.get("match", ""),
-                history_s=_span_s(options.get("history", "")),
+                history_s=_span_s(options.get("history", ""), _LONGEST.get(name, _DAY)),
             ),
             samples=options["samples"],
             interval_s=options["interval"],
@@ -108,12 +110,13 @@ def _plan(name: str, options: dict[str, Any]) -> Plan:
     )
 
 
-_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_LONGEST_S = 86_400.0  # a day: the offsets topic is compacted, and what is older is mostly gone
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DAY = ("2h; a day at most", 86_400.0)  # of Kafka: the offsets topic is compacted, and what is older is mostly gone
+_LONGEST = {"cache-stampede": ("7d; seven days at most", 7 * 86_400.0)}  # 40 000 samples a series at 15 s
 
 
-def _span_s(written: str) -> float:
-    """Read "90s", "60m" or "2h". Raises `UsageError` for anything else."""
+def _span_s(written: str, longest: tuple[str, float]) -> float:
+    """Read "90s", "60m" or "2h", up to `longest`, given in words too. Raises `UsageError` for anything else."""
     import re
 
     from diag.errors import UsageError
@@ -121,17 +124,17 @@ def _span_s(written: str) -> float:
 
     if not written:
         return 0.0
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh])", written, re.ASCII)
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", written, re.ASCII)
     span_s = float(found[1]) * _UNITS_S[found[2]] if found else 0.0
-    if not 0 < span_s <= _LONGEST_S:
+    if not 0 < span_s <= longest[1]:
         message = f"--history {visible(written)!r} is no span of time"
-        raise UsageError(message, hint="write 90s, 60m or 2h; a day at most")
+        raise UsageError(message, hint=f"write 90s, 60m or {longest[0]}")
     return span_s
 
 
 def _again(options: dict[str, Any]) -> tuple[str, ...]:
     """Return the words that lead to the same targets once more; one that holds a password is left out."""
-    from diag.config import passwords_in
+    from diag.addresses import passwords_in
 
     names = ("context", "config", "kafka_config", *_FLAGS)
     typed = ((name, options.get(name, "")) for name in names)

@@ -20,7 +20,9 @@ DIAGNOSTICS: Final = {
     "pg-locks": Diagnostic("who blocks whom, who heads the queue, what frees whom", ("postgres",), ("table",)),
     "pg-long-tx": Diagnostic("which transactions stay open, and what holds vacuum back", ("postgres",), ()),
     "pg-cache-hit": Diagnostic("does the buffer cache miss, where, and does it matter", ("postgres",), ()),
-    "cache-stampede": Diagnostic("which keys will expire together, before they do", ("redis",), ("match",)),
+    "cache-stampede": Diagnostic(
+        "which keys will expire together, before they do", ("redis", "prometheus", "postgres"), ("match", "past")
+    ),
     "cache-hit": Diagnostic("do reads find their keys, and what has memory to do with it", ("redis",), ()),
 }
 

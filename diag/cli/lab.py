@@ -24,7 +24,7 @@ def up(
         list[str] | None,
         typer.Argument(
             help="postgres, redis, kafka (the three when none is named), kafka_cluster (three nodes),"
-            " postgres_standby (with its primary)",
+            " postgres_standby (with its primary), prometheus",
             metavar="[KIND]...",
         ),
     ] = None,
@@ -99,6 +99,9 @@ def _show(state: LabState) -> None:
         typer.echo(
             f"kafka_cluster {cluster.version}, {len(cluster.nodes)} nodes: diag kafka-lag --bootstrap-servers {brokers}"
         )
+    if servers.prometheus:
+        told = servers.prometheus
+        typer.echo(f"prometheus {told.version}: diag cache-stampede --prometheus-url {told.url}")
     for fault in state.broken:
         typer.echo(f"broken: {fault.slug}")
     if not state.broken:

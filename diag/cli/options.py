@@ -30,11 +30,13 @@ TARGETS: Final = {
     ),
     "postgres": (_option("dsn", str, "", "PostgreSQL: libpq connection string or URL", metavar="DSN"),),
     "redis": (_option("redis_url", str, "", "Redis: redis://[user@]host[:port][/db]", metavar="URL"),),
+    "prometheus": (_option("prometheus_url", str, "", "Prometheus: http[s]://host[:port][/prefix]", metavar="URL"),),
 }
 NARROWING: Final = {
     "group": _option("group", list[str], [], "only these consumer groups (repeatable, globs)", metavar="GLOB"),
     "topic": _option("topic", list[str], [], "only these topics (repeatable, globs)", metavar="GLOB"),
     "history": _option("history", str, "", "rebuild that much of the past, for instance 60m", metavar="SPAN"),
+    "past": _option("history", str, "", "ask Prometheus about that much of the past (else 6h)", metavar="SPAN"),
     "table": _option("table", str, "", "only this table", metavar="NAME"),
     "match": _option("match", str, "", "only keys of this pattern (a walk with SCAN MATCH)", metavar="PATTERN"),
 }

@@ -120,7 +120,7 @@ def _failed(error: DiagError, words: list[str]) -> int:
 
 def _harmless(said: str, words: list[str]) -> str:
     """Return what is said without control characters, and without a password where a word is quoted."""
-    from diag.config import without_password
+    from diag.addresses import without_password
 
     for word in words:
         for quoted in {word, repr(word)[1:-1]}:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
+from diag.diagnosis.hand import Frames, Hand, Windows, gathered, target_names
 from diag.diagnosis.plan import Plan, Planned
 from diag.findings import (
     CheckOutcome,
@@ -28,15 +29,8 @@ from diag.findings import (
 )
 from diag.snapshots.base import Gap, Scope, Snapshot, Target, Window
 
-Key: TypeAlias = tuple[str, type[Snapshot]]
-"""A target's name and a fact type."""
-Frames: TypeAlias = Mapping[Key, Sequence[Snapshot]]
-Windows: TypeAlias = Mapping[Key, Window[Any]]
-"""The same frames, each list as one window, so that all checks share what is derived from it."""
 EVERYTHING = "*"
 """The `fact` of a gap that covers all of a target."""
-EVIDENCE = "evidence"
-"""The `source` of a gap in the evidence file itself: whose reading is damaged cannot be believed."""
 _LEAST_INTERVAL_S = 2  # between samples, where nothing is said: the default of the command
 _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
 
@@ -59,7 +53,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
     outcomes: list[CheckOutcome] = []
     windows = {key: Window(frames=tuple(taken)) for key, taken in frames.items()}
     for planned in plan.checks:
-        for name in _target_names(planned, frames, lost):
+        for name in target_names(planned, frames, lost):
             found, outcome = judge_check(planned, name, windows, lost, plan.request.again)
             findings += found
             outcomes.append(outcome)
@@ -101,20 +95,23 @@ def judge_check(
     def ended(outcome: Outcome, because: Phrase | None = None) -> CheckOutcome:
         return CheckOutcome(check=planned.slug, outcome=outcome, because=because, target=target)
 
+    hand = gathered(planned, target, windows, lost)
     for need in planned.needs:
-        taken = windows.get((target, need.type))
-        if taken is None and need.optional:
+        if need.optional:
             continue
+        taken = hand.taken.get(need.type)
         if taken is None:
             if not need.type.taken_in(Scope()):
                 return [], ended(Outcome.SKIPPED, say("needs --history, or evidence recorded with it"))
-            missing = next((gap for name, gap in lost if name == target and gap.source in (need.kind, EVIDENCE)), None)
+            missing = hand.gap(need.kind)
             return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
         if need.windowed and len(taken.frames) < planned.check.min_frames:
             return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
-    if _span_s(planned, target, windows) < planned.judges_from_s:
-        return [], ended(Outcome.SKIPPED, _too_short(planned.judges_from_s))
-    facts = _facts(planned, target, windows)
+    facts = hand.facts(planned)
+    too_little = _too_little(planned, hand, facts)
+    if too_little:
+        failed = hand.gap(*hand.witnesses(planned))
+        return [], ended(Outcome.UNKNOWN, _because(failed)) if failed else ended(Outcome.SKIPPED, too_little)
     found = [
         msgspec.structs.replace(
             finding,
@@ -128,8 +125,20 @@ def judge_check(
     ]
     if found:
         return found, ended(Outcome.FOUND)
-    missing = _missing(planned, target, windows, lost)
+    missing = hand.missing(planned)
     return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+
+
+def _too_little(planned: Planned, hand: Hand, facts: Any) -> Phrase | None:
+    """Say why a check has not enough to judge, though nothing it cannot do without is missing; else None."""
+    if hand.span_s(planned) < planned.judges_from_s:
+        return _too_short(planned.judges_from_s)
+    because = planned.check.too_little(facts, planned.limits) if planned.check.too_little else None
+    if because and hand.ambiguous:
+        return say("none of the {kind} targets is named after this one", kind=hand.ambiguous)
+    if because and hand.few:
+        return say("needs {n} samples", n=planned.check.min_frames)
+    return because
 
 
 def _too_short(judges_from_s: float) -> Phrase:
@@ -151,47 +160,8 @@ def _led_to_the_same_target(step: Step, again: tuple[str, ...]) -> Step:
     return msgspec.structs.replace(step, command=ShellCommand((*command.argv, *again)))
 
 
-def _span_s(planned: Planned, target: str, windows: Windows) -> float:
-    """Return the longest span that any of the facts covers: a window its frames, a history what it goes back."""
-    spans = [0.0]
-    for need in planned.needs:
-        taken = windows.get((target, need.type))
-        if taken is not None:
-            spans.append(taken.span_s if need.windowed else getattr(taken.last, "span_s", 0.0))
-    return max(spans)
-
-
-def _missing(planned: Planned, target: str, windows: Windows, lost: Sequence[tuple[str, Gap]]) -> Gap | None:
-    """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off half-way."""
-    kinds = {need.kind for need in planned.needs}
-    for name, gap in lost:
-        if (name == target and gap.source in kinds) or gap.source == EVIDENCE:
-            return gap
-    newest = [windows[target, need.type].last for need in planned.needs if (target, need.type) in windows]
-    found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)
-    return next((gap for gap in found if gap), None)
-
-
-def _facts(planned: Planned, target: str, windows: Windows) -> Any:
-    shaped: dict[str | None, Any] = {}
-    for need in planned.needs:
-        taken = windows.get((target, need.type))
-        shaped[need.name] = None if taken is None else taken if need.windowed else taken.last
-    if None in shaped:
-        return shaped[None]
-    return planned.check.facts(**{str(name): facts for name, facts in shaped.items()})
-
-
 def _because(gap: Gap) -> Phrase:
     return say("{what}: {why}", what=gap.what, why=gap.why)
-
-
-def _target_names(planned: Planned, frames: Frames, lost: Sequence[tuple[str, Gap]]) -> list[str]:
-    kinds = {need.kind for need in planned.needs}
-    types = {need.type for need in planned.needs}
-    named = [name for name, type_ in frames if type_ in types]
-    named += [name for name, gap in lost if gap.source in kinds]
-    return list(dict.fromkeys(named)) or ["default"]
 
 
 def _fingerprint(slug: str, target: str, subject: Subject) -> str:

@@ -22,7 +22,8 @@ import msgspec
 from msgspec import Struct
 
 from diag import config, places, redaction
-from diag.diagnosis.judge import EVERYTHING, Key, judge
+from diag.diagnosis.hand import Key
+from diag.diagnosis.judge import EVERYTHING, judge
 from diag.diagnosis.plan import Plan, Request
 from diag.errors import DiagError, Rung, SourceError
 from diag.findings import Report
@@ -69,7 +70,7 @@ def diagnose(
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     looks = [
         Look(kind=kind, target=target, probe=_probe(request, deadline))
-        for kind in plan.kinds
+        for kind in plan.asked
         for target in request.context.targets(kind)
     ]
     for look in looks:
@@ -77,7 +78,7 @@ def diagnose(
     frames: dict[Key, list[Snapshot]] = {}
     lost: list[tuple[str, Gap]] = [
         (("default"), _gap(kind, "no target", "none is configured", f"give --{config.FLAGS[kind]}"))
-        for kind in plan.kinds
+        for kind in plan.asked
         if not request.context.targets(kind)
     ]
     pending = list(looks)
@@ -132,7 +133,7 @@ def _look(look: Look, plan: Plan, events: queue.SimpleQueue[Event]) -> None:
 def _take(source: ModuleType, look: Look, plan: Plan, events: queue.SimpleQueue[Event]) -> None:
     types = plan.types(look.kind)
     with source.connect(look.target, look.probe) as session:
-        for round_ in range(max(plan.frames(type_) for type_ in types)):
+        for round_ in range(max((plan.frames(type_) for type_ in types), default=0)):
             if round_:
                 look.probe.wait(plan.request.interval_s)
             for type_ in types:

@@ -21,12 +21,17 @@ from diag.text import visible
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What was asked for on the command line; `again` are the words that lead to the same targets once more."""
+    """What was asked for on the command line; `again` are the words that lead to the same targets once more.
+
+    `unnamed` are the kinds of target that nobody named, so that a default address (or none) stands for them:
+    only what a check cannot do without is looked for there.
+    """
 
     command: str
     context: Context
     commands: tuple[str, ...] = ()
     context_name: str = "default"
+    unnamed: tuple[str, ...] = ()
     scope: Scope = Scope()
     samples: int = 2
     interval_s: float = 2.0
@@ -56,8 +61,13 @@ class Need(Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """The system the fact is about: the name of its module in `snapshots`."""
-        return self.type.__module__.rpartition(".")[2]
+        """The system the fact is about."""
+        return kind_of(self.type)
+
+
+def kind_of(type_: type[Snapshot]) -> str:
+    """Return the system a fact is about: the name of its module in `snapshots`."""
+    return type_.__module__.rpartition(".")[2]
 
 
 class Planned(Struct, frozen=True, kw_only=True):
@@ -90,8 +100,15 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Return the kinds of target to ask, each once."""
+        """Return the kinds of target that the checks know of, each once."""
         return tuple(dict.fromkeys(need.kind for planned in self.checks for need in planned.needs))
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """Return the kinds of target to ask: those some check cannot do without, and those that somebody named."""
+        required = {need.kind for planned in self.checks for need in planned.needs if not need.optional}
+        named = {kind for kind in self.kinds if self.request.context.targets(kind)} - set(self.request.unnamed)
+        return tuple(kind for kind in self.kinds if kind in required | named)
 
     def frames(self, type_: type[Snapshot]) -> int:
         """Return how many frames of a fact type to take: one unless a check judges change."""
@@ -101,7 +118,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     @property
     def span_s(self) -> float:
         """Return how long the asked sampling takes, beyond the time of the reads themselves."""
-        most = max((self.frames(need.type) for planned in self.checks for need in planned.needs), default=1)
+        needs = [need for planned in self.checks for need in planned.needs if need.kind in self.asked]
+        most = max((self.frames(need.type) for need in needs), default=1)
         return (most - 1) * self.request.interval_s
 
 
@@ -173,7 +191,7 @@ def _flagged(request: Request) -> dict[str, dict[str, str]]:
 
 def _needs(facts: Any) -> tuple[Need, ...]:
     """Read a check's `facts`: a snapshot type, a window of one, either or None, or a struct of several of these."""
-    if isinstance(facts, types.UnionType):
+    if typing.get_origin(facts) in (types.UnionType, typing.Union):  # the latter is what `Window[…] | None` makes
         (wanted,) = (one for one in typing.get_args(facts) if one is not types.NoneType)
         return (msgspec.structs.replace(_needs(wanted)[0], optional=True),)
     if typing.get_origin(facts) is Window:

@@ -186,6 +186,10 @@ class Check(Struct, frozen=True, kw_only=True):
     `facts` is a Snapshot type, a `Window` of one, or a Struct of several; `explains` names
     slugs whose findings on the same subject this one makes secondary; `min_frames` is the
     shortest window it can judge; `asks` names the queries it rests on (for `checks explain`).
+
+    `too_little`, from facts and limits, is why what is there is not enough to judge, else None: none of
+    the witnesses that each may be missing was asked, or what they recorded is too short. Such a check is
+    skipped for that reason; where a witness was asked and failed, it is unknown. Its `judge` yields nothing then.
     """
 
     title: str
@@ -195,6 +199,7 @@ class Check(Struct, frozen=True, kw_only=True):
     judge: Callable[[Any, Any], Iterable[Finding]]
     explains: tuple[str, ...] = ()
     min_frames: int = 1
+    too_little: Callable[[Any, Any], Phrase | None] | None = None
     alert: Alert | None = None
 
 

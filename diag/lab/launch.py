@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HOST: Final = "127.0.0.1"
 _ATTEMPTS: Final = 5
-_TAKEN: Final = "Address already in use"  # strerror of EADDRINUSE; all three servers log it
+_TAKEN: Final = "address already in use"  # strerror of EADDRINUSE, with or without a capital; all servers log it
 
 
 def on_free_ports(  # noqa: PLR0913  a server has that many sides
@@ -48,7 +48,7 @@ def on_free_ports(  # noqa: PLR0913  a server has that many sides
         finally:
             if not answers:  # also when the wait was interrupted
                 process.stop(pid, SIGKILL)
-        if not (ended and _TAKEN in log.read_text("utf-8", "replace")):
+        if not (ended and _TAKEN in log.read_text("utf-8", "replace").lower()):
             what = "ended at once" if ended else f"did not answer within {deadline_s:.0f} s"
             msg = f"{name} {what}: {process.last_words(log)}"
             raise DiagError(msg)

@@ -11,9 +11,9 @@ from msgspec import Struct
 from diag.errors import DiagError, ExitCode
 from diag.lab.process import Identity
 
-Kind = Literal["postgres", "postgres_standby", "redis", "kafka", "kafka_cluster"]
-KINDS: tuple[Kind, ...] = ("postgres", "postgres_standby", "redis", "kafka", "kafka_cluster")
-STARTED_UNASKED: tuple[Kind, ...] = ("postgres", "redis", "kafka")  # the others are for faults between servers only
+Kind = Literal["postgres", "postgres_standby", "redis", "kafka", "kafka_cluster", "prometheus"]
+KINDS: tuple[Kind, ...] = ("postgres", "postgres_standby", "redis", "kafka", "kafka_cluster", "prometheus")
+STARTED_UNASKED: tuple[Kind, ...] = ("postgres", "redis", "kafka")  # the others are for a few faults
 
 
 class MissingServer(DiagError):
@@ -93,7 +93,20 @@ class KafkaCluster(Struct, frozen=True, kw_only=True):
     nodes: tuple[KafkaNode, ...]
 
 
-Server = PostgresServer | RedisServer | KafkaServer | KafkaCluster
+class PrometheusServer(Struct, frozen=True, kw_only=True):
+    """A Prometheus server that scrapes nothing unless told to. `url` holds its prefix."""
+
+    kind: Literal["prometheus"] = "prometheus"
+    pid: int
+    started_ticks: int
+    port: int
+    data_folder: str
+    log: str
+    version: str
+    url: str
+
+
+Server = PostgresServer | RedisServer | KafkaServer | KafkaCluster | PrometheusServer
 
 
 class Servers(Struct, frozen=True, kw_only=True):
@@ -104,6 +117,7 @@ class Servers(Struct, frozen=True, kw_only=True):
     redis: RedisServer | None = None
     kafka: KafkaServer | None = None
     kafka_cluster: KafkaCluster | None = None
+    prometheus: PrometheusServer | None = None
 
     @property
     def running(self) -> tuple[Server, ...]:

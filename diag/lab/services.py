@@ -13,6 +13,7 @@ from diag.lab import folders, process
 from diag.lab.kafka import start_kafka
 from diag.lab.kafka_cluster import kill_node, node_pids, pause_node, resume_node, start_kafka_cluster, start_node
 from diag.lab.postgres import start_postgres, start_standby
+from diag.lab.prometheus import start_prometheus
 from diag.lab.redis import start_redis
 from diag.lab.servers import (
     KINDS,
@@ -21,6 +22,7 @@ from diag.lab.servers import (
     KafkaServer,
     MissingServer,
     PostgresServer,
+    PrometheusServer,
     RedisServer,
     Server,
     Servers,
@@ -40,6 +42,7 @@ __all__ = [
     "KafkaServer",
     "MissingServer",
     "PostgresServer",
+    "PrometheusServer",
     "RedisServer",
     "Server",
     "Servers",
@@ -55,6 +58,7 @@ __all__ = [
     "start_kafka_cluster",
     "start_node",
     "start_postgres",
+    "start_prometheus",
     "start_redis",
     "start_standby",
     "stop",
@@ -74,6 +78,8 @@ def start(kind: str, folder: Path) -> Server:
             return start_kafka(folder)
         case "kafka_cluster":
             return start_kafka_cluster(folder)
+        case "prometheus":
+            return start_prometheus(folder)
         case _:
             msg = f"The lab has no server called {visible(kind)}."
             raise UsageError(msg, hint=f"It has {', '.join(KINDS)}.")

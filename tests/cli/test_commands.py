@@ -188,3 +188,13 @@ def test_completion_names_commands_and_opens_no_connection():
     environment = {"_DIAG_COMPLETE": "complete_bash", "COMP_WORDS": "diag pg", "COMP_CWORD": "1"}
     ran = diag(environment=environment | {"PATH": os.environ["PATH"]})
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "span", "refused"),
+    [("kafka-lag", "2d", "a day at most"), ("cache-stampede", "8d", "seven days at most")],
+)
+def test_how_far_back_a_command_may_ask_is_bounded(command, span, refused):
+    ran = diag(command, "--history", span)
+    assert ran.returncode == 64
+    assert refused in ran.stderr
