@@ -15,6 +15,7 @@ from itertools import pairwise, repeat
 from msgspec import Struct
 
 from diag.snapshots.base import Snapshot, Window
+from diag.snapshots.postgres import PgThroughput
 from diag.snapshots.prometheus import CounterSeries
 from diag.snapshots.redis import RedisLoad
 
@@ -23,7 +24,8 @@ class Increments(Struct, frozen=True, kw_only=True, eq=False):
     """What one counter grew by, step by step; times are seconds since 1970.
 
     `amounts[i]` is what came between `edges_s[i]` and `edges_s[i + 1]`, `sums[i]` all that came
-    before `edges_s[i]`. `step_s` is the usual length of a step, 0 without one; `began_anew` are the places of the steps in which the counter started again.
+    before `edges_s[i]`. `step_s` is the usual length of a step, 0 without one. `began_anew` are
+    the places of the steps in which the counter started again.
     """
 
     edges_s: tuple[float, ...]
@@ -110,7 +112,14 @@ def series_increments(series: CounterSeries | None) -> Increments | None:
 
 def load_increments(window: Window[RedisLoad], count: Callable[[RedisLoad], float]) -> Increments:
     """Return the growth of one of INFO's counters over a window."""
-    return increments(_seconds(window.frames), [count(one) for one in window.frames], [f.run_id for f in window.frames])
+    frames = window.frames
+    return increments(_seconds(frames), [count(frame) for frame in frames], [frame.run_id for frame in frames])
+
+
+def throughput_increments(window: Window[PgThroughput], count: Callable[[PgThroughput], float]) -> Increments:
+    """Return the growth of one of a database's counters over a window."""
+    frames = window.frames
+    return increments(_seconds(frames), [count(frame) for frame in frames], [frame.reset_at for frame in frames])
 
 
 def _seconds(frames: Sequence[Snapshot]) -> list[float]:
