@@ -100,3 +100,29 @@ def poisson(chance: random.Random, mean: float) -> int:
         count += 1
         product *= chance.random()
     return count
+
+
+def queried(  # noqa: PLR0913  a database has these sides
+    chance: random.Random,
+    storms: Sequence[Struck],
+    *,
+    reads_per_s: float,
+    per_miss: float,
+    usual_per_s: float = 300.0,
+    later_s: float = 0.0,
+    jobs: Sequence[Struck] = (),
+    step_s: float = 15.0,
+    span_s: float = HOUR_S,
+) -> tuple[list[float], list[float]]:
+    """Return when the database's queries were read (at a phase of its own), and their totals.
+
+    Each miss of a storm makes `per_miss` queries, `later_s` after it; a job makes `share` queries a second.
+    """
+    at_s, totals = [BEGIN_S + chance.uniform(0, step_s)], [chance.uniform(1e5, 1e9)]
+    while at_s[-1] - at_s[0] < span_s:
+        begun, ended = at_s[-1], at_s[-1] + step_s
+        missed = reads_per_s * sum(one.share * one.missed_s(begun - later_s, ended - later_s) for one in storms)
+        worked = sum(job.share * job.missed_s(begun, ended) for job in jobs)
+        at_s.append(ended)
+        totals.append(totals[-1] + poisson(chance, usual_per_s * step_s + per_miss * missed + worked))
+    return at_s, totals

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -31,6 +32,7 @@ _BESIDE_STEPS, _BESIDE_S = 8, 60.0  # on either side of a storm, for what is usu
 _DEVIATIONS = 4.0  # of the usual noise: fewer extra queries are none
 _FARTHEST_STEPS, _FARTHEST_S = 4, 30.0  # of lag
 _CORRELATED = 0.5
+_SLOWER = 2.0  # times the usual: a query that waits for a lock or a full disk takes many times as long
 _MAD_SD = 1.4826
 
 
@@ -234,3 +236,32 @@ def _order(lag_s: float | None, resolution_s: float) -> Order:
     if lag_s > resolution_s + FLUSH_S:
         return Order.MISSES
     return Order.DATABASE if lag_s < -resolution_s else Order.UNDECIDED
+
+
+def slower_before_s(
+    misses: Increments, hits: Increments | None, queries: Increments, active: Increments | None
+) -> float | None:
+    """Return how long before the misses the database's statements took longer, by a median over the storms.
+
+    Longer is twice what a fifth of the steps stay below, and beyond the noise, step after step up to the storm. None where it is not known.
+    """
+    if active is None:
+        return None
+    edges = queries.edges_s
+    taken = active.on(edges).amounts
+    each = sorted(time_s / count for time_s, count in zip(taken, queries.amounts, strict=True) if count > 0)
+    if not each:
+        return None
+    usual = each[len(each) // 5]  # it may be slow for most of a short look
+    ordinary = [one for one in each if one <= _SLOWER * usual]
+    noise = _MAD_SD * statistics.median(abs(one - usual) for one in ordinary)
+    bound = max(_SLOWER * usual, usual + _DEVIATIONS * noise)
+    slow = [time_s > bound * max(1.0, count) for time_s, count in zip(taken, queries.amounts, strict=True)]
+    leads = []
+    for storm in storms(misses, hits):
+        place = bisect_right(edges, storm.starts_s) - 1
+        first = place
+        while 0 < first <= len(slow) and slow[first - 1]:
+            first -= 1
+        leads.append(storm.starts_s - edges[first] if 0 <= first < place else 0.0)
+    return statistics.median(leads) if leads else None
