@@ -243,7 +243,8 @@ def slower_before_s(
 ) -> float | None:
     """Return how long before the misses the database's statements took longer, by a median over the storms.
 
-    Longer is twice what a fifth of the steps stay below, and beyond the noise, step after step up to the storm. None where it is not known.
+    Longer is twice what a fifth of the steps stay below, and beyond the noise, step after step up to
+    the storm. None where it is not known.
     """
     if active is None:
         return None
