@@ -253,18 +253,14 @@ def cause(found: Recurrence, ttl_s: float | None) -> Cause:
     middle_s = found.first_start_s + found.period_s * round((len(found.storms) - 1) / 2)
     offset_s = (middle_s + by_clock / 2) % by_clock - by_clock / 2
     chance = min(1.0, 2 * max(abs(offset_s), found.step_s) / by_clock)
-    excluded = ttl_s is not None and not _could_be_ttl(found, ttl_s)
+    excluded = ttl_s is not None and not -margin_s <= found.period_s - ttl_s <= found.most_length_s + margin_s
     if by_ttl is None and (excluded or chance <= _BY_CHANCE):
         return Cause(winder=Winder.CLOCK, clock_s=by_clock, offset_s=offset_s, chance=chance, ttl_s=ttl_s)
     return Cause(winder=Winder.UNDECIDED, clock_s=by_clock, offset_s=offset_s, ttl_s=by_ttl)
 
 
 def _is_ttl(found: Recurrence, ttl_s: float) -> bool:
-    """Whether the period is longer than the time to live, beyond doubt, and by no more than a storm lasts."""
-    return found.period_s - ttl_s > _ERRORS * found.period_error_s and _could_be_ttl(found, ttl_s)
-
-
-def _could_be_ttl(found: Recurrence, ttl_s: float) -> bool:
+    """Whether the period is longer than the time to live, beyond doubt, and by as much as a storm lasts."""
     margin_s = _ERRORS * found.period_error_s
     drift_s = found.period_s - ttl_s
-    return found.least_length_s - margin_s <= drift_s <= found.most_length_s + margin_s
+    return drift_s > margin_s and found.least_length_s - margin_s <= drift_s <= found.most_length_s + margin_s
