@@ -1,5 +1,5 @@
 # make demo   a recorded incident, diagnosed with no server      make test   everything, real servers included
-# make lint   ruff, mypy, import-linter                          make deps   PostgreSQL, pgbouncer, Redis, Java, Kafka
+# make lint   ruff, mypy, import-linter                          make deps   PostgreSQL, Redis, Prometheus, Java, Kafka
 # make bench  speed beside peers, as ratios                      make proof  the full counts (SUITE=… for one part)
 # make lab    real local servers to practise on                  make clean  remove what these made here
 SHELL := /bin/bash
@@ -68,6 +68,7 @@ bench: $(VENV)/.test
 	$(BIN)/python tests/bench/start_up.py --peer $(VENV)/peers/bin/http
 	$(BIN)/python tests/bench/kafka_lag.py
 	$(BIN)/python tests/bench/pg_locks.py --peers $(VENV)/peers
+	$(BIN)/python tests/bench/hot_keys.py
 
 lab: $(VENV)/.diag
 	$(BIN)/diag lab up

@@ -41,7 +41,7 @@ from diag.snapshots.postgres import (
     Xid,
 )
 from diag.snapshots.prometheus import CacheHistory, CounterSeries
-from diag.snapshots.redis import KeyFamily, RedisExpiry, RedisLoad
+from diag.snapshots.redis import FamilySize, KeyFamily, KeySize, KeyUse, RedisExpiry, RedisKeys, RedisLoad
 from diag.text import KeyText, ServerText, SqlText
 
 NOW = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
@@ -148,6 +148,60 @@ def redis_load(*, after_s: float = 0.0, run_id: str = "a", **counted: Any) -> Re
         target=Target(kind="redis", address="cache-1:6379/0", version=ServerText("7.2.4"), local=True),
         observed_at=NOW + timedelta(seconds=after_s),
         **{"run_id": run_id, "uptime_s": 86_400.0 + after_s, "maxmemory_policy": "noeviction"} | counted,
+    )
+
+
+def redis_keys(
+    *,
+    sizes: dict[str, list[int]] | None = None,
+    kinds: dict[str, str] | None = None,
+    counters: dict[str, int] | None = None,
+    total_keys: int = 0,
+    gaps: tuple[Gap, ...] = (),
+    **more: Any,
+) -> RedisKeys:
+    """A sample of keys, by family the bytes of each; `counters` by key make the policy an LFU one.
+
+    A family of one key bears its name. Without `total_keys` the whole database was seen.
+    """
+    sizes = {"page:{n}": [100] * (len(counters or {}) or 100)} if sizes is None else sizes
+    weighed = sorted(((size, name) for name, of_family in sizes.items() for size in of_family), reverse=True)[:20]
+    seen = [0] * 256 if counters else []
+    for counter in (counters or {}).values():
+        seen[counter] += 1
+    hottest = sorted((counters or {}).items(), key=lambda one: -one[1])[:20]
+    sampled = sum(map(len, sizes.values()))
+    return RedisKeys(
+        target=Target(kind="redis", address="cache-1:6379/0", version=ServerText("7.2.4"), local=True),
+        observed_at=NOW,
+        took_s=0.5,
+        gaps=gaps,
+        sampled_keys=sampled,
+        total_keys=total_keys or sampled,
+        exhaustive=not total_keys,
+        method="RANDOMKEY, with replacement" if total_keys else "SCAN, every key",
+        families=tuple(
+            FamilySize(
+                pattern=KeyText(name),
+                sampled=len(of_family),
+                sum_bytes=sum(of_family),
+                sum_squares=float(sum(size * size for size in of_family)),
+                largest_bytes=max(of_family),
+            )
+            for name, of_family in sizes.items()
+        ),
+        biggest=tuple(
+            KeySize(key=KeyText(name), size_bytes=size, kind=(kinds or {}).get(name, "")) for size, name in weighed
+        ),
+        hottest=tuple(KeyUse(key=KeyText(name), counter=counter) for name, counter in hottest if counter),
+        counters=tuple(seen),
+        **{
+            "maxmemory_policy": "allkeys-lfu" if counters else "noeviction",
+            "lfu_log_factor": 10 if counters else None,
+            "lfu_decay_min": 1 if counters else None,
+            "used_memory_bytes": sum(sum(of_family) for of_family in sizes.values()) + 10**6,
+        }
+        | more,
     )
 
 

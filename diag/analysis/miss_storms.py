@@ -18,7 +18,7 @@ import operator
 import statistics
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from msgspec import Struct
 
@@ -121,7 +121,12 @@ def _expectations(misses: Increments, reads: Sequence[float]) -> _Usual:
     width = max(_BLOCK_STEPS, round(_BLOCK_S / misses.step_s))
     starts = range(0, len(reads), width)
     pairs = list(zip(misses.amounts, reads, strict=True))
-    shares = [_share(pairs[max(0, at - width) : at + 2 * width]) for at in starts]
+    ordered = [
+        sorted([(miss / read, miss, read) for miss, read in pairs[at : at + width] if read > 0]) for at in starts
+    ]
+    shares = [
+        _share(sorted(chain.from_iterable(ordered[max(0, place - 1) : place + 2]))) for place in range(len(ordered))
+    ]
     logs = [_logs(pairs[at : at + width], share) for at, share in zip(starts, shares, strict=True)]
     spreads = [_spread(logs[max(0, place - _WIDER) : place + _WIDER + 1]) for place in range(len(logs))]
     least = statistics.median(spreads)
@@ -133,9 +138,11 @@ def _expectations(misses: Increments, reads: Sequence[float]) -> _Usual:
     return usual
 
 
-def _share(pairs: Sequence[tuple[float, float]]) -> float:
-    """Return the usual share of misses among reads: the median, or a trimmed mean where most steps have none or one."""
-    known = sorted([(miss / read, miss, read) for miss, read in pairs if read > 0])
+def _share(known: Sequence[tuple[float, float, float]]) -> float:
+    """Return the usual share of misses among reads, of (share, misses, reads) in rising order.
+
+    It is the median, or a trimmed mean where most steps have a few misses at most.
+    """
     if not known:
         return 0.0
     median, miss, _ = known[len(known) // 2]
@@ -150,23 +157,25 @@ def _logs(pairs: Sequence[tuple[float, float]], share: float) -> tuple[list[floa
 
     Where cells would be too few, there are none: Poisson's is all the noise that can be told.
     """
-    reads = sum(read for _, read in pairs)
+    reads = sum([read for _, read in pairs])
     each = share * reads / len(pairs)
     width = max(1, math.ceil(_TELLING_MISSES / max(each, 1e-9)))
     if width > len(pairs) // _LEAST_CELLS:
         return [], 0.0
-    cells = [pairs[at : at + width] for at in range(0, len(pairs) - width + 1, width)]
-    had = [(sum(miss for miss, _ in cell), share * sum(read for _, read in cell)) for cell in cells]
-    return [math.log((miss + 0.5) / (usual + 0.5)) for miss, usual in had], 1 / (width * each)
+    had: Sequence[tuple[float, float]] = pairs
+    if width > 1:
+        cells = [pairs[at : at + width] for at in range(0, len(pairs) - width + 1, width)]
+        had = [(sum([miss for miss, _ in cell]), sum([read for _, read in cell])) for cell in cells]
+    return [math.log((miss + 0.5) / (share * read + 0.5)) for miss, read in had], 1 / (width * each)
 
 
 def _spread(blocks: Sequence[tuple[list[float], float]]) -> float:
     """Return the standard deviation of these logarithms beyond Poisson's, by their median absolute deviation."""
-    logs = [log for some, _ in blocks for log in some]
+    logs = sorted(chain.from_iterable([some for some, _ in blocks]))
     if not logs:
         return 0.0
-    poisson = statistics.fmean(variance for some, variance in blocks if some)
-    middle = statistics.median(logs)
+    poisson = statistics.fmean([variance for some, variance in blocks if some])
+    middle = logs[len(logs) // 2]
     sizes = sorted([abs(log - middle) for log in logs])
     spread = _MAD_SD * sizes[len(sizes) // 2]
     return math.sqrt(max(0.0, spread * spread - _POISSON * poisson))

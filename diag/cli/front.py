@@ -24,6 +24,7 @@ DIAGNOSTICS: Final = {
         "which keys will expire together, before they do", ("redis", "prometheus", "postgres"), ("match", "past")
     ),
     "cache-hit": Diagnostic("do reads find their keys, and what has memory to do with it", ("redis",), ()),
+    "cache-hot-keys": Diagnostic("which keys are hot, and which are too big, by sample", ("redis",), ("match",)),
 }
 
 OTHERS: Final = {

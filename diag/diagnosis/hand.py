@@ -19,6 +19,8 @@ Key: TypeAlias = tuple[str, type[Snapshot]]
 Frames: TypeAlias = Mapping[Key, Sequence[Snapshot]]
 Windows: TypeAlias = Mapping[Key, Window[Any]]
 """The same frames, each list as one window, so that all checks share what is derived from it."""
+EVERYTHING = "*"
+"""The `fact` of a gap that covers all of a target."""
 EVIDENCE = "evidence"
 """The `source` of a gap in the evidence file itself: whose reading is damaged cannot be believed."""
 
@@ -56,7 +58,8 @@ class Hand(Struct, frozen=True, kw_only=True):
         """Return what keeps silence from being health: a needed fact with a gap, or a source that broke off."""
         newest = [taken.last for taken in self.taken.values()]
         found = (snapshot.lacks(fact) for snapshot in newest for fact in planned.check.needs)
-        return next((gap for gap in (*self.lost, *found) if gap), None)
+        cut_off = (gap for gap in self.lost if gap.fact == EVERYTHING or gap.source == EVIDENCE)
+        return next((gap for gap in (*cut_off, *found) if gap), None)
 
     def facts(self, planned: Planned) -> Any:
         """Return the facts in the shape the check asks for; None stands for what is not there."""

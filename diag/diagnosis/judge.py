@@ -29,8 +29,6 @@ from diag.findings import (
 )
 from diag.snapshots.base import Gap, Scope, Snapshot, Target, Window
 
-EVERYTHING = "*"
-"""The `fact` of a gap that covers all of a target."""
 _LEAST_INTERVAL_S = 2  # between samples, where nothing is said: the default of the command
 _WORST_FIRST = (Severity.CRITICAL, Severity.WARNING)
 
@@ -63,7 +61,7 @@ def judge(  # noqa: PLR0913  one argument for each thing a report is made of
         command=plan.request.command,
         context=plan.request.context_name,
         verdict=verdict(findings, outcomes, error),
-        targets=_targets(snapshots),
+        targets=_targets(snapshots, plan.kinds),
         window=_window(snapshots),
         findings=folded(findings, {planned.slug: planned.check.explains for planned in plan.checks}),
         checks=tuple(outcomes),
@@ -96,22 +94,10 @@ def judge_check(
         return CheckOutcome(check=planned.slug, outcome=outcome, because=because, target=target)
 
     hand = gathered(planned, target, windows, lost)
-    for need in planned.needs:
-        if need.optional:
-            continue
-        taken = hand.taken.get(need.type)
-        if taken is None:
-            if not need.type.taken_in(Scope()):
-                return [], ended(Outcome.SKIPPED, say("needs --history, or evidence recorded with it"))
-            missing = hand.gap(need.kind)
-            return [], ended(Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken"))
-        if need.windowed and len(taken.frames) < planned.check.min_frames:
-            return [], ended(Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames))
+    unmet = _unmet(planned, hand)
+    if unmet:
+        return [], ended(*unmet)
     facts = hand.facts(planned)
-    too_little = _too_little(planned, hand, facts)
-    if too_little:
-        failed = hand.gap(*hand.witnesses(planned))
-        return [], ended(Outcome.UNKNOWN, _because(failed)) if failed else ended(Outcome.SKIPPED, too_little)
     found = [
         msgspec.structs.replace(
             finding,
@@ -126,13 +112,38 @@ def judge_check(
     if found:
         return found, ended(Outcome.FOUND)
     missing = hand.missing(planned)
-    return [], ended(Outcome.UNKNOWN, _because(missing)) if missing else ended(Outcome.CLEAR)
+    if missing:
+        return [], ended(Outcome.UNKNOWN, _because(missing))
+    too_little = _too_little(planned, hand, facts)
+    return [], ended(*_wanting(planned, hand, too_little)) if too_little else ended(Outcome.CLEAR)
+
+
+def _unmet(planned: Planned, hand: Hand) -> tuple[Outcome, Phrase] | None:
+    """Say how a check ends that lacks something it cannot do without; None when it has it all."""
+    for need in planned.needs:
+        if need.optional:
+            continue
+        taken = hand.taken.get(need.type)
+        if taken is None:
+            if not need.type.taken_in(Scope()):
+                return Outcome.SKIPPED, say("needs --history, or evidence recorded with it")
+            missing = hand.gap(need.kind)
+            return Outcome.UNKNOWN, _because(missing) if missing else say("the facts were not taken")
+        if need.windowed and len(taken.frames) < planned.check.min_frames:
+            return Outcome.SKIPPED, say("needs {n} samples", n=planned.check.min_frames)
+    if hand.span_s(planned) < planned.judges_from_s:
+        return _wanting(planned, hand, _too_short(planned.judges_from_s))
+    return None
+
+
+def _wanting(planned: Planned, hand: Hand, too_little: Phrase) -> tuple[Outcome, Phrase]:
+    """Say how a check ends that has too little to judge: a witness that was asked and failed may be why."""
+    failed = hand.gap(*hand.witnesses(planned))
+    return (Outcome.UNKNOWN, _because(failed)) if failed else (Outcome.SKIPPED, too_little)
 
 
 def _too_little(planned: Planned, hand: Hand, facts: Any) -> Phrase | None:
-    """Say why a check has not enough to judge, though nothing it cannot do without is missing; else None."""
-    if hand.span_s(planned) < planned.judges_from_s:
-        return _too_short(planned.judges_from_s)
+    """Say why the silence of a check that missed nothing is no health all the same; else None."""
     because = planned.check.too_little(facts, planned.limits) if planned.check.too_little else None
     if because and hand.ambiguous:
         return say("none of the {kind} targets is named after this one", kind=hand.ambiguous)
@@ -209,9 +220,9 @@ def folded(findings: Sequence[Finding], explains: Mapping[str, tuple[str, ...]])
 
 
 def _speak_of_the_same(cause: Mapping[str, object], effect: Mapping[str, object]) -> bool:
-    """Whether two subjects have something in common, and nothing that differs."""
+    """Whether two subjects have something in common, and nothing that differs; or are both the server itself."""
     shared = cause.keys() & effect.keys()
-    return bool(shared) and all(cause[field] == effect[field] for field in shared)
+    return bool(shared or not (cause or effect)) and all(cause[field] == effect[field] for field in shared)
 
 
 def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error: ReportError | None) -> Verdict:
@@ -226,8 +237,10 @@ def verdict(findings: Sequence[Finding], outcomes: Sequence[CheckOutcome], error
     return Verdict.CLEAR
 
 
-def _targets(snapshots: Sequence[Snapshot]) -> tuple[Target, ...]:
-    return tuple({(one.target.kind, one.target.name): one.target for one in snapshots}.values())
+def _targets(snapshots: Sequence[Snapshot], kinds: Sequence[str]) -> tuple[Target, ...]:
+    """Return each target once, in the order of the kinds, whichever answered first."""
+    found = {(one.target.kind, one.target.name): one.target for one in snapshots}.values()
+    return tuple(sorted(found, key=lambda one: kinds.index(one.kind) if one.kind in kinds else len(kinds)))
 
 
 def _window(snapshots: Sequence[Snapshot]) -> Any:

@@ -16,16 +16,16 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
 from diag import config, places, redaction
-from diag.diagnosis.hand import Key
-from diag.diagnosis.judge import EVERYTHING, judge
+from diag.diagnosis.hand import EVERYTHING, Key
+from diag.diagnosis.judge import judge
 from diag.diagnosis.plan import Plan, Request
-from diag.errors import DiagError, Rung, SourceError
+from diag.errors import Denied, DiagError, Rung, SourceError
 from diag.findings import Report
 from diag.snapshots.base import Gap, Snapshot, to_wire
 from diag.store.evidence import EvidenceWriter
@@ -138,7 +138,20 @@ def _take(source: ModuleType, look: Look, plan: Plan, events: queue.SimpleQueue[
                 look.probe.wait(plan.request.interval_s)
             for type_ in types:
                 if round_ < plan.frames(type_):
-                    events.put((look, getattr(source, _function(type_))(session, plan.request.scope)))
+                    events.put((look, _taken(source, session, look, plan, type_)))
+
+
+def _taken(source: ModuleType, session: Any, look: Look, plan: Plan, type_: type[Snapshot]) -> Snapshot | Gap:
+    """Take one fact; a right that is missing for what nobody insists on must not cost the rest of the look."""
+    try:
+        snapshot: Snapshot = getattr(source, _function(type_))(session, plan.request.scope)
+    except Denied as refusal:
+        if refusal.rung is not Rung.AUTHORISE or not plan.optional(type_):
+            raise
+        what = _function(type_).partition("_")[2]
+        gap = _gap(look.kind, what, refusal.message, refusal.fix, refusal.rung)
+        return msgspec.structs.replace(gap, fact=what)
+    return snapshot
 
 
 def _function(type_: type[Snapshot]) -> str:

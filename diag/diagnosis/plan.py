@@ -98,6 +98,10 @@ class Plan(Struct, frozen=True, kw_only=True):
         wanted = [need.type for planned in self.checks for need in planned.needs if need.kind == kind]
         return tuple(type_ for type_ in dict.fromkeys(wanted) if type_.taken_in(self.request.scope))
 
+    def optional(self, type_: type[Snapshot]) -> bool:
+        """Return whether every check that takes a fact type can do without it."""
+        return all(need.optional for planned in self.checks for need in planned.needs if need.type is type_)
+
     @property
     def kinds(self) -> tuple[str, ...]:
         """Return the kinds of target that the checks know of, each once."""

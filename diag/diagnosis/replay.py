@@ -7,8 +7,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from diag.diagnosis.hand import EVIDENCE, Key
-from diag.diagnosis.judge import EVERYTHING, judge
+from diag.diagnosis.hand import EVERYTHING, EVIDENCE, Key
+from diag.diagnosis.judge import judge
 from diag.diagnosis.plan import Plan
 from diag.errors import EvidenceError
 from diag.findings import Footprint, Report

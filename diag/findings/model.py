@@ -187,9 +187,9 @@ class Check(Struct, frozen=True, kw_only=True):
     slugs whose findings on the same subject this one makes secondary; `min_frames` is the
     shortest window it can judge; `asks` names the queries it rests on (for `checks explain`).
 
-    `too_little`, from facts and limits, is why what is there is not enough to judge, else None: none of
-    the witnesses that each may be missing was asked, or what they recorded is too short. Such a check is
-    skipped for that reason; where a witness was asked and failed, it is unknown. Its `judge` yields nothing then.
+    `too_little`, from facts and limits, is why facts that were all read cannot answer the question, else None:
+    a setting it depends on is off, none of the witnesses that each may be missing was asked, or what they
+    recorded is too short. Silence is then `skipped` for that reason, not `clear`.
     """
 
     title: str

@@ -23,6 +23,7 @@ from worlds import (
     pg_transactions,
     read,
     redis_expiry,
+    redis_keys,
     redis_load,
     slot,
 )
@@ -43,7 +44,7 @@ from diag.snapshots.kafka import (
     TopicSettings,
 )
 from diag.snapshots.postgres import LockMode, LockTag, Oid, PgCache, PgLocks, PgTransactions, Xid
-from diag.snapshots.redis import RedisExpiry, RedisLoad
+from diag.snapshots.redis import RedisExpiry, RedisKeys, RedisLoad
 from diag.text import ServerText
 
 SPAN_S = st.floats(0, 10**6, allow_nan=False)
@@ -242,6 +243,15 @@ LONG_LOADS = st.lists(
 BOTH_SIDES = st.tuples(LONG_LOADS, st.none() | PASTS, THROUGHPUTS).map(
     lambda drawn: [*drawn[0], *([drawn[1]] if drawn[1] else []), *drawn[2]]
 )
+KEYS = st.builds(
+    lambda sizes, counters, total, dataset: redis_keys(
+        sizes=sizes, counters=counters, total_keys=total, dataset_bytes=dataset, maxmemory_policy="allkeys-lfu"
+    ),
+    st.dictionaries(NAMES, st.lists(st.integers(1, 10**12), min_size=1, max_size=9), max_size=4),
+    st.dictionaries(NAMES, st.integers(0, 255), max_size=9),
+    COUNTS,
+    COUNTS,
+)
 WORLDS = {
     PgLocks: PG,
     PgTransactions: TRANSACTIONS,
@@ -250,6 +260,7 @@ WORLDS = {
     KafkaHistory: KAFKA,
     RedisExpiry: REDIS.map(lambda world: [world]),
     RedisLoad: LOADS | BOTH_SIDES,
+    RedisKeys: st.tuples(KEYS, LOADS).map(lambda drawn: [drawn[0], *drawn[1]]),
 }
 RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 

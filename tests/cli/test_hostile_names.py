@@ -79,6 +79,17 @@ def test_redis_keys(private_redis):
     assert len(withheld) >= len(made["findings"]) - len(printable)
 
 
+def test_redis_keys_by_their_whole_names(private_redis):
+    server = private_redis(directives=["maxmemory-policy allkeys-lfu"])
+    with redis.Redis(port=server.port) as client:
+        client.mset({**{name.encode(): "x" * 999 for name in NAMES}, b"\xff\xfe not utf-8": "x" * 999})
+    limits = ("--limit", "big-key.collection_bytes=900", "--limit", "big-key.most=20")
+    made = harmless(looked("cache-hot-keys", "--redis-url", server.url, *limits), NAMES)
+    assert len(made["findings"]) == len(NAMES) + 1
+    commands = [step.get("command", "") for finding in made["findings"] for step in finding["steps"]]
+    assert all(line.isprintable() for line in commands if line)
+
+
 def waits_for(connection, pid):
     """Wait until the backend waits for a lock. Raises `AssertionError` when it does not."""
     ends = time.monotonic() + 10

@@ -43,7 +43,6 @@ def too_little(facts: Facts, _: Limits) -> Any:
 
 
 def judge_nothing(facts: Facts, _: Limits):
-    assert facts.history or facts.cache
     if facts.history and facts.history.hits:
         yield Finding(
             severity=Severity.WARNING,
@@ -80,8 +79,8 @@ def history(**more: Any) -> CacheHistory:
     return CacheHistory(target=Target(kind="prometheus", address="h"), observed_at=NOW, span_s=21_600, **more)
 
 
-def lost(kind: str, name: str = "default") -> tuple[str, Gap]:
-    return name, Gap(source=kind, fact="*", what=ServerText(f"{kind} {name}"), why=ServerText("refused"))
+def lost(kind: str, name: str = "default", fact: str = "*") -> tuple[str, Gap]:
+    return name, Gap(source=kind, fact=fact, what=ServerText(f"{kind} {name}"), why=ServerText("refused"))
 
 
 LOADS = (redis_load(), redis_load(after_s=2))
@@ -140,9 +139,20 @@ def test_a_witness_nobody_named_is_no_gap_and_the_check_is_skipped_for_a_reason(
     assert (report.verdict, report.gaps) == ("clear", ())
 
 
+def test_targets_stand_in_the_order_of_the_checks_whichever_answered_first():
+    report = judge(plan(planned()), HISTORY | REDIS, [], {})
+    assert [target.kind for target in report.targets] == ["redis", "prometheus"]
+
+
 def test_a_witness_that_was_named_and_failed_is_unknown():
     assert ended(REDIS, lost("prometheus")) == (Outcome.UNKNOWN, "prometheus default: refused")
     assert ended(REDIS, lost("postgres")) == (Outcome.UNKNOWN, "postgres default: refused")
+
+
+def test_a_witness_that_was_named_and_refused_one_fact_is_unknown_unless_another_was_enough():
+    refused = lost("prometheus", fact="history")
+    assert ended(REDIS, refused) == (Outcome.UNKNOWN, "prometheus default: refused")
+    assert ended(REDIS | {("default", PgCache): (pg_cache(), pg_cache(after_s=2))}, refused) == (Outcome.CLEAR, "")
 
 
 def test_a_failed_witness_counts_also_where_another_one_has_nothing_to_say():

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diag.config import NamedSeries, PrometheusTarget
-from diag.errors import Denied, Rung, Unreachable
+from diag.errors import Denied, Rung, TooSlow, Unreachable
+from diag.lab import services
 from diag.lab.openmetrics import Sample
 from diag.lab.prometheus import recorded
 from diag.snapshots.base import Scope
@@ -252,3 +253,17 @@ def test_the_environments_proxy_and_netrc_are_not_used(prometheus, monkeypatch, 
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert look(prometheus).hits is None
+
+
+def test_a_paused_server_is_given_up_and_read_again_when_it_goes_on(private_prometheus):
+    server = private_prometheus(history=counted(HITS, 1, 2))
+    services.pause(server)
+    started = time.monotonic()
+    try:
+        with pytest.raises(TooSlow) as paused:
+            look(server, deadline_s=1.0)
+    finally:
+        services.resume(server)
+    assert 1.0 <= time.monotonic() - started <= 1.5
+    assert paused.value.rung is Rung.QUERY
+    assert look(server).hits.totals == (1, 2)

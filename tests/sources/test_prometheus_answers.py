@@ -137,12 +137,12 @@ def test_a_list_of_series_that_is_partial_leaves_nothing_certain():
 
 def test_who_we_are_stands_in_the_headers():
     with answering(healthy) as server:
-        look(server.url, token="t0ken", tenant="shop")
+        look(server.url, token="t0ken", tenant="shöp €")
         look(server.url, password="t1ken")
         look(server.url.replace("://", "://oncall:p%40ss@"))
     sent = [headers for *_, headers in server.asked]
     assert sent[0]["Authorization"] == "Bearer t0ken"
-    assert sent[0]["X-Scope-OrgID"] == "shop"
+    assert sent[0]["X-Scope-OrgID"].encode("latin-1").decode() == "shöp €"
     assert sent[0]["User-Agent"] == "diag/test"
     assert {headers["Authorization"] for headers in sent} == {
         "Bearer t0ken",
@@ -412,3 +412,27 @@ def test_a_conversation_that_breaks_anywhere_is_told_in_time(what):
             assert error.message, at_byte
             assert error.fix, at_byte
             assert took_s <= (0.6 if what == "hang" else 0.0) + GRACE_S
+
+
+DELIMITERS = ["", "/", "@", "#", "?", ":", "[", "%zz", "%2F", "'", '"', "\\", " ", "|", "`", "é", "&", "=", "$x", "\n"]
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("user", ["", "oncall"])
+def test_a_password_in_an_address_is_never_said(delimiter, user):
+    """Well formed or as people type it: neither the reason, nor the fix, nor the address of the target has it."""
+    with answering(lambda handler, *_: handler.say("who?", 401)) as server:
+        url = server.url.replace("://", f"://{user}:Zq9left{delimiter}Zq9right@")
+        with pytest.raises((Denied, Unreachable)) as raised:
+            look(url)
+    said = raised.value.message + raised.value.fix + PrometheusTarget(url=url).address
+    assert "zq9" not in said.lower()
+    assert "\n" not in raised.value.message
+
+
+@pytest.mark.parametrize("where", ["token", "tenant"])
+def test_a_token_that_cannot_stand_in_a_header_is_not_quoted(where):
+    with answering(healthy) as server, pytest.raises(Unreachable) as raised:
+        look(server.url, **{where: "Zq9\nX-Evil: 1"})
+    assert server.asked == []
+    assert "Zq9" not in raised.value.message + raised.value.fix

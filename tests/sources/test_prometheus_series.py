@@ -15,12 +15,11 @@ from diag.sources.prometheus.ranges import Series, merged, spans
 from diag.sources.prometheus.sums import summed
 
 START_S, END_S = 1_000, 1_600
-HALF_SECONDS = st.integers(2 * START_S - 20, 2 * END_S + 20).map(lambda halves: halves / 2)  # edges are hit often
+HALF_SECONDS = st.integers(2 * START_S - 20, 2 * END_S + 20).map(lambda halves: halves / 2)
+MOMENTS = HALF_SECONDS | st.sampled_from([float(START_S), float(END_S), START_S + 100.0, START_S + 200.0])  # edges
 WORLDS = st.dictionaries(
     st.sampled_from(["a", "b", "c"]),
-    st.dictionaries(
-        HALF_SECONDS, st.integers(0, 10**15).map(float) | st.sampled_from([math.nan, math.inf]), max_size=40
-    ),
+    st.dictionaries(MOMENTS, st.integers(0, 10**15).map(float) | st.sampled_from([math.nan, math.inf]), max_size=40),
     max_size=3,
 )
 
@@ -36,7 +35,7 @@ def asked(world, start_s, end_s, *, closed):
     return answer
 
 
-@given(WORLDS, st.integers(1, 700), st.booleans())
+@given(WORLDS, st.just(100) | st.integers(1, 700), st.booleans())
 def test_pieces_put_together_are_what_one_answer_would_have_been(world, longest_s, closed):
     pieces = [asked(world, *piece, closed=closed) for piece in spans(START_S, END_S, longest_s)]
     whole = merged([asked(world, START_S, END_S, closed=False)], START_S, END_S)

@@ -63,4 +63,11 @@ _EVICT = Step(
     expect=say("writes go through, and keys are evicted: locks, queues and sessions here would be lost as well"),
 )
 
-CHECK = Check(title="Memory full", facts=Window[RedisLoad], needs=(), limits=Limits(), judge=judge)
+CHECK = Check(
+    title="Memory full",
+    facts=Window[RedisLoad],
+    needs=(),
+    explains=("cache-hit/no-expiry",),
+    limits=Limits(),
+    judge=judge,
+)

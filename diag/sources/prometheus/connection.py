@@ -109,23 +109,23 @@ def _parts(url: str) -> tuple[str, str, int, str]:
     return parts.scheme, host, port or _PORTS[parts.scheme], parts.path.rstrip("/")
 
 
-def _headers(target: config.PrometheusTarget, probe: Probe) -> dict[str, str]:
+def _headers(target: config.PrometheusTarget, probe: Probe) -> dict[str, str | bytes]:
     """Say who we are: a bearer token, or user and password; a password without a user is a token, too."""
     parts = urlsplit(target.url.strip())
     user = target.username or unquote(parts.username or "")
     password = unquote(parts.password or "") or config.password(target)
     if password:
         probe.secrets.add(password)
-    headers = {"User-Agent": probe.client_name, "Accept": "application/json"}
+    headers: dict[str, str | bytes] = {"User-Agent": probe.client_name, "Accept": "application/json"}
     token = target.token or ("" if user else password)
     if token:
-        headers["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = f"Bearer {token}".encode()
     elif user:
         packed = b64encode(f"{user}:{password}".encode()).decode()
         probe.secrets.add(packed)
         headers["Authorization"] = f"Basic {packed}"
     if target.tenant:
-        headers["X-Scope-OrgID"] = target.tenant
+        headers["X-Scope-OrgID"] = target.tenant.encode()
     return headers
 
 

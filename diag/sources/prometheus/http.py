@@ -57,7 +57,7 @@ class BoundedSession(requests.Session):
     connection was made that does not leave this machine.
     """
 
-    def __init__(self, probe: Probe, tls: Tls | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, probe: Probe, tls: Tls | None, headers: Mapping[str, str | bytes]) -> None:
         """Prepare a session to one server; `tls` None means plain HTTP."""
         super().__init__()
         self.probe = probe

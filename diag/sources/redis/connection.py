@@ -1,19 +1,22 @@
 """One connection to Redis on a socket of our own; no retries, no handshake we did not ask for.
 
-redis-py packs the commands and parses the replies. Its defaults (ten retries with back-off)
-would repeat a wrong password and hide a closed port for seconds.
+redis-py packs the commands, hiredis parses the replies: redis-py's own parsing drops the code word of an
+error, and its defaults (ten retries with back-off) would repeat a wrong password and hide a closed port for seconds.
 Source: redis.io, "Redis serialization protocol specification", "ACL", "Sentinel".
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import math
+import os
 import socket
-import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import hiredis
 import msgspec
 from msgspec import Struct, field
 from redis.backoff import NoBackoff
@@ -22,14 +25,17 @@ from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.retry import Retry
 
 from diag import config
-from diag.errors import Denied, Rung, SourceError, TooSlow, Unreachable, Unreadable
+from diag.errors import Denied, Rung, SourceError, Unreachable, Unreadable
 from diag.snapshots.base import Target
+from diag.sources.redis.faults import explain
 from diag.text import ServerText, visible
 from diag.wire.dial import Tls, dial, is_loopback
 from diag.wire.greeting import looks_like
 from diag.wire.probe import Probe
 
 _PORT = 6379
+_PIECE_BYTES = 65_536
+_MORE = object()  # what the parser says when a reply is not whole yet
 Reply: TypeAlias = Any
 Argument: TypeAlias = str | bytes | int
 T = TypeVar("T")
@@ -42,32 +48,76 @@ class LookUps(Struct):
     misses: int = 0
 
 
+class Way(Struct, frozen=True, kw_only=True):
+    """How a server is reached, and as whom: enough to open another connection there, or to one of its nodes.
+
+    `patience_s` bounds the connecting and every exchange, where other servers are asked as well.
+    """
+
+    host: str
+    port: int
+    database: int = 0
+    user: str = ""
+    password: str = ""
+    tls: Tls | None = None
+    name: str = "default"
+    patience_s: float = math.inf
+
+
 class Session(Struct, frozen=True, kw_only=True):
     """An open connection, already authenticated and on the asked database.
 
-    `dialled` is the target to open another one, which `closing` ends with this; `ears` holds what listens there.
+    `dialled` is the way to open another one, which `closing` ends with this; `ears` holds what listens there,
+    `around` the other servers that are asked with this one. `cluster` is what the target's configuration says.
     """
 
-    connection: Connection
+    connection: Dialled
     probe: Probe
     target: Target
     user: str
     database: int
-    dialled: config.RedisTarget
+    dialled: Way
+    cluster: bool = False
     own: LookUps = field(default_factory=LookUps)
     ears: list[Any] = field(default_factory=list)
+    around: list[Any] = field(default_factory=list)
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
-class _Dialled(Connection):
+class Dialled(Connection):
     """A redis-py connection over a socket that we dialled, so that every rung has its name."""
 
     def __init__(self, connected: socket.socket) -> None:
+        """Take the socket over."""
         self._dialled = connected
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_MORE)
         super().__init__(retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None, socket_timeout=None)
 
     def _connect(self) -> socket.socket:
         return self._dialled
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket while it is open. Raises `OSError` afterwards."""
+        opened: socket.socket | None = self._sock
+        if opened is None:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        return opened
+
+    def next_reply(self) -> Reply:
+        """Wait for one reply. Raises `OSError`, `EOFError` at the end of the stream, `InvalidResponse`."""
+        while (reply := self._reader.gets()) is _MORE:
+            heard = self.socket.recv(_PIECE_BYTES)
+            if not heard:
+                raise EOFError
+            if not self.greeted:
+                _is_redis(heard)
+                self.greeted = True
+            self._reader.feed(heard)
+        return reply
+
+    greeted = False
+    """Whether anything was heard yet."""
 
 
 @contextlib.contextmanager
@@ -86,30 +136,46 @@ def connect(target: config.AnyTarget, probe: Probe) -> Iterator[Session]:
     tls = _tls(target) if parts.scheme == "rediss" else None
     if target.sentinel_master:
         host, port = _ask_sentinel(target, host, port, probe, tls)
-    connected = dial(host, port, probe, tls)
+    way = Way(
+        host=host,
+        port=port,
+        database=database,
+        user=target.username or unquote(parts.username or ""),
+        password=unquote(parts.password or "") or config.password(target),
+        tls=tls,
+        name=target.name,
+    )
+    with reach(way, probe, cluster=target.cluster) as session:
+        yield session
+
+
+@contextlib.contextmanager
+def reach(way: Way, probe: Probe, *, cluster: bool = False) -> Iterator[Session]:
+    """Open a connection that way. Raises a `SourceError` that names the rung."""
+    connected = dial(way.host, way.port, probe, way.tls, patience_s=way.patience_s)
     local = is_loopback(connected)
-    if probe.require_tls and tls is None and not local:
+    if probe.require_tls and way.tls is None and not local:
         connected.close()
         raise Denied("the context requires TLS and this target has none", rung=Rung.TLS, fix="use rediss://")
-    connection, closing = _Dialled(connected), contextlib.ExitStack()
-    user = target.username or unquote(parts.username or "")
+    connection, closing = Dialled(connected), contextlib.ExitStack()
     try:
         connection.connect()
-        _authenticate(connection, probe, user, unquote(parts.password or "") or config.password(target))
-        _choose(connection, probe, database)
+        _authenticate(connection, probe, way)
+        _choose(connection, probe, way)
         yield Session(
             connection=connection,
             probe=probe,
-            user=user or "default",
-            database=database,
-            dialled=target,
+            user=way.user or "default",
+            database=way.database,
+            dialled=way,
+            cluster=cluster,
             closing=closing,
             target=Target(
                 kind="redis",
-                name=target.name,
-                address=visible(f"{host}:{port}/{database}"),
-                encrypted=tls is not None,
-                verified=tls is not None and tls.verify,
+                name=way.name,
+                address=visible(f"{way.host}:{way.port}/{way.database}"),
+                encrypted=way.tls is not None,
+                verified=way.tls is not None and way.tls.verify,
                 local=local,
             ),
         )
@@ -124,7 +190,7 @@ def _tls(target: config.RedisTarget) -> Tls:
 
 
 def _ask_sentinel(target: config.RedisTarget, host: str, port: int, probe: Probe, tls: Tls | None) -> tuple[str, int]:
-    connection = _Dialled(dial(host, port, probe, tls))
+    connection = Dialled(dial(host, port, probe, tls))
     try:
         connection.connect()
         (found,) = exchange(connection, probe, [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.sentinel_master)])
@@ -139,57 +205,78 @@ def _ask_sentinel(target: config.RedisTarget, host: str, port: int, probe: Probe
     return ServerText.of_bytes(address).raw, int(port_written) if port_written.isdigit() else 0
 
 
-def _authenticate(connection: Connection, probe: Probe, user: str, password: str) -> None:
+def _authenticate(connection: Dialled, probe: Probe, way: Way) -> None:
     probe.at(Rung.AUTH)
-    if not password:
+    if not way.password:
         return
-    probe.secrets.add(password)
-    (reply,) = exchange(connection, probe, [("AUTH", user, password) if user else ("AUTH", password)])
+    probe.secrets.add(way.password)
+    words = ("AUTH", way.user, way.password) if way.user else ("AUTH", way.password)
+    (reply,) = exchange(connection, probe, [words], within_s=way.patience_s)
     if isinstance(reply, ResponseError):
         raise explain(reply, probe)
 
 
-def _choose(connection: Connection, probe: Probe, database: int) -> None:
+def _choose(connection: Dialled, probe: Probe, way: Way) -> None:
     """Name the connection (a server that forbids it loses only that) and select the database."""
     commands: list[tuple[Argument, ...]] = [("CLIENT", "SETNAME", probe.client_name)]
-    if database:  # 0 is where a connection begins, and the least ACL needs no right to stay there
-        commands.append(("SELECT", database))
-    reply = exchange(connection, probe, commands)[-1]
-    if isinstance(reply, ResponseError) and (database or "AUTH" in str(reply).upper()):
+    if way.database:  # 0 is where a connection begins, and the least ACL needs no right to stay there
+        commands.append(("SELECT", way.database))
+    reply = exchange(connection, probe, commands, within_s=way.patience_s)[-1]
+    if isinstance(reply, ResponseError) and (way.database or "AUTH" in str(reply).upper()):
         raise explain(reply, probe)
     probe.at(Rung.QUERY)
 
 
-def exchange(connection: Connection, probe: Probe, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+def ask(session: Session, commands: Sequence[tuple[Argument, ...]]) -> list[Reply]:
+    """Exchange on a session, within its own patience."""
+    return exchange(session.connection, session.probe, commands, within_s=session.dialled.patience_s)
+
+
+def exchange(
+    connection: Dialled, probe: Probe, commands: Sequence[tuple[Argument, ...]], *, within_s: float = math.inf
+) -> list[Reply]:
     """Send commands in one write and read their replies; an error reply stands in its place.
 
     Raises `TooSlow`, `Unreachable` or `Unreadable` when the conversation itself breaks.
     """
+    send(connection, probe, b"".join(connection.pack_commands(commands)), within_s=within_s)
+    return receive(connection, probe, len(commands), within_s=within_s)
+
+
+def send(connection: Dialled, probe: Probe, packed: bytes, *, within_s: float = math.inf) -> None:
+    """Send bytes that are whole commands. Raises as `exchange`."""
     probe.at(probe.rung)
-    first = probe.requests == 0
     probe.requests += 1
-    sock: Any = connection._sock  # noqa: SLF001  redis-py has no public way to bound one exchange
-    sock.settimeout(max(0.001, probe.deadline.remaining_s))
     try:
-        connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        greeting = b"" if not first or isinstance(sock, ssl.SSLSocket) else sock.recv(16, socket.MSG_PEEK)
-        if first and not greeting and not isinstance(sock, ssl.SSLSocket):
-            message = "the server closed the connection without a word"
-            silent = Unreachable(message, rung=Rung.DECODE, fix="is this a Redis port?")
-            raise probe.too_slow() if probe.deadline.passed else silent
-        speaker = looks_like(greeting)
-        if speaker and speaker != "Redis":
-            raise Unreachable(f"this answers like {speaker}, not Redis", rung=Rung.DECODE, fix="check the port")
-        return [_reply(connection) for _ in commands]
+        connection.socket.settimeout(max(0.001, min(within_s, probe.deadline.remaining_s)))
+        connection.socket.sendall(packed)
+    except OSError as error:
+        raise explain(error, probe) from error
+
+
+def receive(connection: Dialled, probe: Probe, count: int, *, within_s: float = math.inf) -> list[Reply]:
+    """Read that many replies. Raises as `exchange`."""
+    try:
+        connection.socket.settimeout(max(0.001, min(within_s, probe.deadline.remaining_s)))
+        return [connection.next_reply() for _ in range(count)]
+    except EOFError as error:
+        raise probe.too_slow() if probe.deadline.passed else _closed(probe, first=not connection.greeted) from error
     except (RedisError, OSError) as error:
         raise explain(error, probe) from error
 
 
-def _reply(connection: Connection) -> Reply:
-    try:
-        return connection.read_response(disconnect_on_error=True)
-    except ResponseError as refused:
-        return refused
+def _is_redis(heard: bytes) -> None:
+    """Look at a server's first bytes. Raises `Unreachable` when it greets like another kind."""
+    speaker = looks_like(heard[:16])
+    if speaker and speaker != "Redis":
+        raise Unreachable(f"this answers like {speaker}, not Redis", rung=Rung.DECODE, fix="check the port")
+
+
+def _closed(probe: Probe, *, first: bool) -> Unreachable:
+    if first:
+        message = "the server closed the connection without a word"
+        return Unreachable(message, rung=Rung.DECODE, fix="is this a Redis port?")
+    return Unreachable("the server closed the connection", rung=probe.rung, fix="run diag again")
 
 
 def shaped(reply: Reply, wanted: type[T]) -> T:
@@ -207,27 +294,3 @@ def refused(session: Session, refusal: ResponseError, permission: str) -> Source
     if isinstance(explained, Denied) and explained.rung is Rung.AUTHORISE:
         return Denied(explained.message, rung=Rung.AUTHORISE, fix=f"ACL SETUSER {session.user} {permission}")
     return explained
-
-
-def explain(error: Exception, probe: Probe) -> SourceError:
-    """Translate by the code word of the reply: redis-py's classes lump different things together."""
-    if probe.deadline.passed:
-        return probe.too_slow()
-    said = visible(str(error))
-    code = said.partition(" ")[0].upper()
-    if isinstance(error, InvalidResponse):
-        return Unreachable(f"this does not answer like Redis: {said}", rung=Rung.DECODE, fix="check the port")
-    if code in ("NOAUTH", "WRONGPASS", "AUTHENTICATION") or "AUTH" in code or "invalid username-password" in said:
-        return Denied(said, rung=Rung.AUTH, fix="check the user and password of this target")
-    if code == "DENIED" or "max number of clients" in said:
-        return Denied(said, rung=Rung.CONNECT, fix="see the server's own words")
-    if "NOPERM" in said or "no permissions" in said:
-        return Denied(said, rung=Rung.AUTHORISE, fix="see diag checks explain for the least ACL")
-    if code in ("LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN"):
-        return TooSlow(said, rung=Rung.QUERY, fix="wait until the server has finished, then run diag again")
-    if isinstance(error, ResponseError):
-        return Unreadable(said, rung=Rung.QUERY)
-    if "closed by server" in said.lower():
-        return Unreachable("the server closed the connection", rung=probe.rung, fix="run diag again")
-    reason = visible(getattr(error, "strerror", "") or type(error).__name__)  # redis-py's text names another host
-    return Unreachable(f"the connection was lost: {reason}", rung=probe.rung, fix="run diag again")

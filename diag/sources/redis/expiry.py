@@ -1,126 +1,89 @@
-"""Take `RedisExpiry`: a random sample of keys and their times to live.
+"""Take `RedisExpiry`: a fair sample of keys and their times to live, paced by what it does to the server.
 
-RANDOMKEY is the one draw that stays fair where keys are grouped by slot; a database no larger
-than the sample is walked whole with SCAN. Both are paced, and stop with what they have when
-the cap is reached. Key names are folded into families here and travel no further.
-Source: redis.io, "RANDOMKEY", "SCAN", "PEXPIRETIME"; redis/redis#15411 on long walks.
+A database no larger than the sample is walked whole; a larger one is sampled in blocks of SCAN at spread places,
+a cluster with RANDOMKEY on every primary by its share of the keys. A pattern is looked for in the same ways;
+a whole name is looked up. Key names are folded into families here and travel no further.
+Source: redis.io, "SCAN", "RANDOMKEY", "PEXPIRETIME"; redis/redis#15411 on long walks.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from redis.exceptions import ResponseError
 
 from diag.analysis.key_families import families
+from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyFamily, RedisExpiry
-from diag.sources.redis.connection import Argument, Reply, Session, exchange, refused, shaped
-from diag.sources.redis.replies import acl_line, gap, moment, number, parsed
+from diag.sources.redis.connection import Session, ask, refused, shaped
+from diag.sources.redis.named import LASTING
+from diag.sources.redis.parts import FEWEST_KEYS, GRANT, Part, method_of, sampled
+from diag.sources.redis.replies import acl_line, gap, loading, moment, number, parsed, version_of
 from diag.text import KeyText, ServerText
 
-_SAMPLE_KEYS = 5_000  # finds a cluster of 2 % of a family with power 0.99, costs under 10 ms of server time
-_BATCH_KEYS = 500
-_SCAN_COUNT = 100  # blocks the server for about 0.13 ms
-_KEYS_PER_S = 20_000
-_MOST_SCANS = 2_000  # with MATCH: 200,000 keys looked at, then we stop and say so
-_PEXPIRETIME_SINCE = 7
-_GONE = -2  # PEXPIRETIME's answer for a key that is not there
+_UNEVEN = 1.1  # parts that stand for more keys a draw than others by less are left as they are
 
 
 def redis_expiry(session: Session, scope: Scope) -> RedisExpiry:
-    """Sample one logical database. Raises a `SourceError` when not even DBSIZE or the keys can be read."""
+    """Sample one logical database. Raises a `SourceError` when neither INFO nor DBSIZE can be read."""
     started = time.monotonic()
-    info, size, clock = exchange(session.connection, session.probe, [("INFO",), ("DBSIZE",), ("TIME",)])
+    info, size, clock = ask(session, [("INFO",), ("DBSIZE",), ("TIME",)])
+    own_hits, own_misses = session.own.hits, session.own.misses
     for reply, permission in ((size, "+dbsize"), (clock, "+time")):
-        if isinstance(reply, ResponseError):
+        if isinstance(reply, ResponseError) and (isinstance(info, ResponseError) or reply is clock):
             raise refused(session, reply, permission)
     told = {} if isinstance(info, ResponseError) else parsed(shaped(info, bytes))
-    size, observed_at = shaped(size, int), moment(shaped(clock, tuple[bytes, bytes]))
-    walk = bool(scope.match) or size <= _SAMPLE_KEYS
-    names, whole = _walked(session, scope.match) if walk else (_drawn(session), True)
-    sampled = names if len(names) <= _SAMPLE_KEYS else random.sample(names, _SAMPLE_KEYS)
-    expiries = list(_expiries(session, sampled, told, observed_at.timestamp()))
+    observed_at = moment(shaped(clock, tuple[bytes, bytes]))
+    gaps = [gap("counters", "INFO: counters and version", str(info), acl_line(session, "+info"))] if not told else []
+    hindrance = _hindrance(session, told, size)
+    if hindrance:
+        gaps.append(gap("families", "when keys expire", hindrance.message, hindrance.fix))
+    parts = [] if hindrance else sampled(session, told, size if isinstance(size, int) else None, scope, gaps)
+    gaps += _gaps(parts, scope)
+    expiries = _merged(parts, observed_at.timestamp())
     return RedisExpiry(
-        target=msgspec.structs.replace(session.target, version=ServerText(told.get("redis_version", ""))),
+        target=msgspec.structs.replace(session.target, version=version_of(told)),
         observed_at=observed_at,
         took_s=time.monotonic() - started,
-        gaps=tuple(_gaps(session, info, told, whole=whole, match=scope.match, found=len(names))),
+        gaps=tuple(gaps),
         families=_families(expiries),
         sampled_keys=len(expiries),
-        total_keys=len(names) if scope.match else size,
-        exhaustive=walk and whole and len(sampled) == len(names),
-        method=_method(scope, walk=walk, whole=whole and len(sampled) == len(names)),
+        total_keys=sum(part.living for part in parts),
+        exhaustive=bool(parts) and all(part.sample.whole for part in parts),
+        method=method_of(parts),
         database=session.database,
-        keyspace_hits=number(told, "keyspace_hits"),
-        keyspace_misses=number(told, "keyspace_misses"),
+        keyspace_hits=max(0, number(told, "keyspace_hits") - own_hits),
+        keyspace_misses=max(0, number(told, "keyspace_misses") - own_misses),
         uptime_s=float(number(told, "uptime_in_seconds")),
         maxmemory_policy=told.get("maxmemory_policy", ""),
     )
 
 
-def _method(scope: Scope, *, walk: bool, whole: bool) -> str:
-    if not walk:
-        return "RANDOMKEY, with replacement"
-    narrowed = "SCAN MATCH" if scope.match else "SCAN"
-    return f"{narrowed}, every key" if whole else f"{narrowed}, a fair draw of what it met"
+def _hindrance(session: Session, told: dict[str, str], size: object) -> SourceError | None:
+    """Return why no key can be read now, for all that the server tells of itself."""
+    if told.get("loading") == "1":
+        return loading(told)
+    if isinstance(size, ResponseError) and "NOPERM" not in str(size) and "unknown command" not in str(size):
+        return refused(session, size, "+dbsize")
+    return None
 
 
-def _drawn(session: Session) -> list[bytes]:
-    names: list[bytes] = []
-    for _ in range(_SAMPLE_KEYS // _BATCH_KEYS):
-        replies = _paced(session, [("RANDOMKEY",)] * _BATCH_KEYS)
-        names += [name for name in shaped(replies, list[bytes | None]) if name is not None]
-    return names
-
-
-def _walked(session: Session, match: str) -> tuple[list[bytes], bool]:
-    """Walk the database; return distinct names and whether the walk came round."""
-    names: dict[bytes, None] = {}
-    cursor: Argument = 0
-    narrowed = ("MATCH", match) if match else ()
-    for _ in range(_MOST_SCANS):
-        (reply,) = _paced(session, [("SCAN", cursor, *narrowed, "COUNT", _SCAN_COUNT)], worth_keys=_SCAN_COUNT)
-        cursor, found = shaped(reply, tuple[bytes, list[bytes]])
-        names.update(dict.fromkeys(found))
-        if cursor in (b"0", 0):
-            return list(names), True
-    return list(names), False
-
-
-def _expiries(
-    session: Session, names: list[bytes], told: dict[str, str], now: float
-) -> Iterator[tuple[bytes, float | None]]:
-    """Yield each key with the seconds until it expires (None: never); keys gone meanwhile are left out."""
-    major = told.get("redis_version", "").partition(".")[0]
-    modern = major.isascii() and major.isdecimal() and int(major) >= _PEXPIRETIME_SINCE
-    command = "PEXPIRETIME" if modern else "PTTL"  # an absolute time needs no guess of when the server looked
-    for start in range(0, len(names), _BATCH_KEYS):
-        batch = names[start : start + _BATCH_KEYS]
-        replies = shaped(_paced(session, [(command, name) for name in batch]), list[int])
-        session.own.misses += replies.count(_GONE)
-        session.own.hits += len(replies) - replies.count(_GONE)
-        for name, told_ms in zip(batch, replies, strict=True):
-            if told_ms == -1:
-                yield name, None
-            elif told_ms >= 0:
-                yield name, max(0.0, told_ms / 1000 - now if modern else told_ms / 1000)
-
-
-def _paced(session: Session, commands: list[tuple[Argument, ...]], *, worth_keys: int = 0) -> list[Reply]:
-    """Exchange one batch, then rest so that no more than the allowed keys a second are looked at."""
-    started = time.monotonic()
-    replies = exchange(session.connection, session.probe, commands)
-    refusal = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
-    if refusal is not None:
-        raise refused(session, refusal, f"+{str(commands[0][0]).lower()} %R~*")
-    rest_s = (worth_keys or len(commands)) / _KEYS_PER_S - (time.monotonic() - started)
-    if rest_s > 0:
-        session.probe.wait(rest_s)
-    return replies
+def _merged(parts: Sequence[Part], now: float) -> list[tuple[bytes, float | None]]:
+    """Return each key with the seconds until it expires (None: never), drawn from all parts by their shares."""
+    rates = [len(part.sample.expiries) / part.living for part in parts if part.living and part.sample.expiries]
+    merged: list[tuple[bytes, float | None]] = []
+    for part in parts:
+        drawn, fair = part.sample.expiries, round(min(rates, default=0.0) * part.living)
+        if len(parts) > 1 and len(drawn) > _UNEVEN * fair:
+            drawn = random.sample(drawn, fair)
+        for name, told_ms in drawn:
+            left_s = told_ms / 1000 - (now if part.modern else 0.0)
+            merged.append((name, None if told_ms == LASTING else max(0.0, left_s)))
+    return merged
 
 
 def _families(expiries: list[tuple[bytes, float | None]]) -> tuple[KeyFamily, ...]:
@@ -145,14 +108,23 @@ def _families(expiries: list[tuple[bytes, float | None]]) -> tuple[KeyFamily, ..
     )
 
 
-def _gaps(  # noqa: PLR0913  what each gap is about
-    session: Session, info: object, told: dict[str, str], *, whole: bool, match: str, found: int
-) -> Iterator[Gap]:
-    if isinstance(info, ResponseError):
-        yield gap("counters", "INFO: counters and version", str(info), acl_line(session, "+info"))
-    if told.get("cluster_enabled") == "1":
-        yield gap("families", "the other nodes of the cluster", "only the dialled node was sampled", "ask each node")
-    if match and not found:
+def _gaps(parts: Sequence[Part], scope: Scope) -> Iterator[Gap]:
+    sampled = sum(len(part.sample.expiries) for part in parts)
+    for part in parts:
+        for refusal, what in (
+            (part.sample.undrawn, f"the keys of {part.session.target.address}"),
+            (part.sample.refusal, f"when {part.sample.refused} of the drawn keys expire"),
+        ):
+            if refusal is not None:
+                explained = refused(part.session, refusal, GRANT)
+                yield gap("families", what, explained.message, explained.fix)
+    refused_any = any(part.sample.undrawn or part.sample.refusal for part in parts)
+    whole = all(part.sample.whole for part in parts)
+    why = next((part.pace.why for part in parts if part.pace and part.pace.why), "a walk of SCAN stops there")
+    if parts and not whole and not refused_any and sampled < FEWEST_KEYS:
+        fix = "narrow --match, or raise --deadline" if scope.match else "look again when the server is calmer"
+        yield gap("families", f"keys beyond the {sampled} that were met", why, fix)
+    elif scope.match and parts and whole and not sampled:
         yield gap("families", "keys of the asked pattern", "no key matches it in this database", "check --match")
-    if not whole:
-        yield gap("families", "keys beyond the cap of the walk", "a walk of SCAN stops there", "narrow --match")
+    elif any(part.pace and part.pace.why for part in parts) and not whole:
+        yield gap("sample", f"more than {sampled} keys", why, "")

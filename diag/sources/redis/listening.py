@@ -14,13 +14,12 @@ import threading
 from collections import Counter
 
 from msgspec import Struct
-from redis.connection import Connection
 from redis.exceptions import RedisError, ResponseError
 
 from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyCount, KeyEvents
-from diag.sources.redis.connection import Argument, Session, connect, exchange
+from diag.sources.redis.connection import Argument, Dialled, Session, exchange, reach
 from diag.sources.redis.replies import acl_line, gap
 from diag.text import KeyText
 
@@ -34,7 +33,7 @@ _CONFIGURED = ("CONFIG", "GET", "notify-keyspace-events")
 class Listener:
     """Counts the keys that are named until it is asked, or until there were too many."""
 
-    def __init__(self, connection: Connection, *, misses: bool, changes: bool) -> None:
+    def __init__(self, connection: Dialled, *, misses: bool, changes: bool) -> None:
         """Begin to read in a thread of its own; it ends with the connection."""
         self._connection = connection
         self._counts: dict[bool, Counter[bytes]] = {
@@ -47,10 +46,10 @@ class Listener:
     def _listen(self) -> None:
         try:
             while self._heard < _MOST_EVENTS:
-                said = self._connection.read_response()
+                said = self._connection.next_reply()
                 if isinstance(said, list) and len(said) == 3 and said[0] == b"message":  # noqa: PLR2004  kind, channel, key
                     self._count(said[1], said[2])
-        except (RedisError, OSError, ValueError, AttributeError):
+        except (RedisError, SourceError, OSError, EOFError, ValueError, AttributeError):
             pass  # the connection has ended, with the look or by the server
         self._heard = _MOST_EVENTS
         self._connection.disconnect()
@@ -114,7 +113,7 @@ def listen(session: Session, scope: Scope) -> Ears:
 def _opened(session: Session, misses: bool, prefix: str, gaps: list[Gap]) -> Listener | None:
     rung = session.probe.rung
     try:
-        second = session.closing.enter_context(connect(session.dialled, session.probe))
+        second = session.closing.enter_context(reach(session.dialled, session.probe))
         channels = [f"__keyevent@{session.database}__:keymiss".encode()] if misses else []
         channels += [_INVALIDATED] if prefix else []
         wanted: list[tuple[Argument, ...]] = [("CLIENT", "ID"), *(("SUBSCRIBE", channel) for channel in channels)]

@@ -1,6 +1,7 @@
-"""Take `RedisLoad`: what the server counts, and the keys it names by itself while we look.
+"""Take `RedisLoad`: what the servers count, and the keys they name by themselves while we look.
 
-One INFO is tens of microseconds of the server's time. The server names missed keys where its
+One INFO is tens of microseconds of a server's time. The primaries of a cluster and the connected replicas are
+asked as well, since each counts only its own. The dialled server names missed keys where its
 keyspace events carry `m`, and keys changed under the prefix of --match through broadcast tracking;
 both come over a second connection, so that no setting of the server is touched.
 Source: redis.io, "INFO", "Redis keyspace notifications" (keymiss), "CLIENT TRACKING" (BCAST).
@@ -9,20 +10,34 @@ Source: redis.io, "INFO", "Redis keyspace notifications" (keymiss), "CLIENT TRAC
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 from redis.exceptions import ResponseError
 
+from diag.errors import SourceError
 from diag.snapshots.base import Gap, Scope
-from diag.snapshots.redis import RedisLoad
-from diag.sources.redis.connection import Session, exchange, refused, shaped
+from diag.snapshots.redis import KeyEvents, NodeReads, RedisLoad, WatchedKey
+from diag.sources.redis.connection import Session, ask, refused, shaped
 from diag.sources.redis.listening import listen
-from diag.sources.redis.replies import gap, moment, number, parsed
-from diag.text import ServerText
+from diag.sources.redis.named import frequencies, is_name, watched
+from diag.sources.redis.nodes import Around, Node, around, is_cluster
+from diag.sources.redis.replies import (
+    fields,
+    gap,
+    has_expire_time,
+    keyspace,
+    loading,
+    moment,
+    number,
+    parsed,
+    ratio,
+    version_of,
+)
+from diag.text import KeyText, ServerText
 
-_PERCENT = 100.0
 _SECTIONS = ("INFO", "everything")  # commandstats and errorstats are not in the default ones
 
 
@@ -30,78 +45,139 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
     """Read the counters once. Raises a `SourceError` when INFO cannot be read: without it there is nothing."""
     started = time.monotonic()
     ears = listen(session, scope)
-    replies = exchange(session.connection, session.probe, [_SECTIONS, ("TIME",)])
+    replies = ask(session, [_SECTIONS, ("TIME",)])
     if isinstance(replies[0], ResponseError):
         raise refused(session, replies[0], "+info")
     told = parsed(shaped(replies[0], bytes))
     ours = isinstance(replies[1], ResponseError)
     observed_at = datetime.now(UTC) if ours else moment(shaped(replies[1], tuple[bytes, bytes]))
+    dialled, beside = Node(session=session, told=told), around(session, told, replicas=True)
+    gaps = [*ears.gaps, *beside.cluster_gaps, *beside.replica_gaps, *_refreshed(beside)]
+    nodes = [dialled, *beside.primaries, *beside.replicas]
+    reads = tuple(_reads(node) for node in nodes)  # before our further look-ups are counted
+    watch = _watched(nodes, scope, observed_at.timestamp(), gaps)
+    missed, written = (ears.listener.taken(changed=changed) if ears.listener else None for changed in (False, True))
+    gaps += _gaps(told, clustered=is_cluster(session, told), listening=missed is not None)
+    holders = [node.told for node in nodes if not node.replica]
     return RedisLoad(
-        target=msgspec.structs.replace(session.target, version=ServerText(told.get("redis_version", ""))),
+        target=msgspec.structs.replace(session.target, version=version_of(told)),
         observed_at=observed_at,
         took_s=time.monotonic() - started,
-        gaps=(*ears.gaps, *_gaps(session, told)),
+        gaps=tuple(gaps),
         run_id=told.get("run_id", ""),
         role=told.get("role", ""),
         uptime_s=float(number(told, "uptime_in_seconds")),
-        keyspace_hits=number(told, "keyspace_hits") - session.own.hits,
-        keyspace_misses=number(told, "keyspace_misses") - session.own.misses,
-        expired_keys=number(told, "expired_keys"),
-        expired_stale_ratio=_fraction(told.get("expired_stale_perc", "")) / _PERCENT,
-        evicted_keys=number(told, "evicted_keys"),
-        keys=sum(_keyspace(told, "keys")),
-        volatile_keys=sum(_keyspace(told, "expires")),
-        used_memory_bytes=number(told, "used_memory"),
-        maxmemory_bytes=number(told, "maxmemory"),
+        keyspace_hits=sum(one.keyspace_hits for one in reads),
+        keyspace_misses=sum(one.keyspace_misses for one in reads),
+        expired_keys=_sum(holders, "expired_keys"),
+        expired_stale_ratio=_stale(holders),
+        evicted_keys=_sum(holders, "evicted_keys"),
+        keys=sum(keyspace(one, "keys") for one in holders),
+        volatile_keys=sum(keyspace(one, "expires") for one in holders),
+        used_memory_bytes=_sum(holders, "used_memory"),
+        maxmemory_bytes=_sum(holders, "maxmemory"),
         maxmemory_policy=told.get("maxmemory_policy", ""),
-        changes=number(told, "rdb_changes_since_last_save"),
-        calls=_counted(told, "cmdstat_", "calls"),
-        errors=_counted(told, "errorstat_", "count"),
-        missed=ears.listener.taken(changed=False) if ears.listener else None,
-        written=ears.listener.taken(changed=True) if ears.listener else None,
+        changes=_sum(holders, "rdb_changes_since_last_save"),
+        calls=_counted(holders, "cmdstat_", "calls"),
+        errors=_counted([node.told for node in nodes], "errorstat_", "count"),
+        missed=missed,
+        written=written,
+        frequencies=frequencies(session, _named(watch, missed, written)) if _counts_use(told) else (),
         keyspace_events=ears.configured,
-        replicas=tuple(_replicas(told)),
+        watched=watch,
+        nodes=reads,
+        replicas=tuple(ServerText(address) for address in beside.unreached),
     )
 
 
-def _fraction(written: str) -> float:
+def _refreshed(beside: Around) -> Iterator[Gap]:
+    """Ask the other servers again; one that is lost is not asked any more, keeps the figures it had, and is a gap."""
+    for node in (*beside.primaries, *beside.replicas):
+        if not node.fresh and not node.lost:
+            node.lost = _refresh(node)
+        node.fresh = False
+        if node.lost:
+            yield node.lost
+
+
+def _refresh(node: Node) -> Gap | None:
     try:
-        return float(written)
-    except ValueError:
-        return 0.0
+        (reply,) = ask(node.session, [_SECTIONS])
+        if not isinstance(reply, ResponseError):
+            node.told = parsed(shaped(reply, bytes))
+            return None
+        error = refused(node.session, reply, "+info")
+    except SourceError as broken:
+        error = broken
+    what = f"what {node.address} counted since it was asked last"
+    return gap("replicas" if node.replica else "nodes", what, error.message, error.fix)
 
 
-def _fields(written: str) -> dict[str, str]:
-    """Read `calls=21,usec=175,…`."""
-    return dict(part.split("=", 1) for part in written.split(",") if "=" in part)
+def _reads(node: Node) -> NodeReads:
+    """Return what one server counts, without our own look-ups there."""
+    return NodeReads(
+        address=ServerText(node.address),
+        role=node.told.get("role", ""),
+        run_id=node.told.get("run_id", ""),
+        keyspace_hits=max(0, number(node.told, "keyspace_hits") - node.session.own.hits),
+        keyspace_misses=max(0, number(node.told, "keyspace_misses") - node.session.own.misses),
+        keys=keyspace(node.told, "keys"),
+    )
 
 
-def _counted(told: Mapping[str, str], prefix: str, field: str) -> dict[str, int]:
-    return {
-        name.removeprefix(prefix): number(_fields(value), field)
-        for name, value in told.items()
-        if name.startswith(prefix)
-    }
+def _watched(nodes: Sequence[Node], scope: Scope, now: float, gaps: list[Gap]) -> WatchedKey | None:
+    """Look up the asked key, when a whole name was asked for, where keys are held."""
+    if not is_name(scope.match):
+        return None
+    holders = [node.session for node in nodes if not node.replica]
+    found = watched(holders, scope.match, now, modern=has_expire_time(nodes[0].told))
+    if isinstance(found, SourceError):
+        gaps.append(gap("watched", "the asked key", found.message, found.fix))
+        return None
+    return found
 
 
-def _keyspace(told: Mapping[str, str], field: str) -> Iterator[int]:
-    for name, value in told.items():
-        if name.startswith("db") and name[2:].isdecimal():
-            yield number(_fields(value), field)
+def _counts_use(told: Mapping[str, str]) -> bool:
+    """Tell whether the server counts how often each key is used."""
+    return "lfu" in told.get("maxmemory_policy", "")
 
 
-def _replicas(told: Mapping[str, str]) -> Iterator[ServerText]:
-    for name, value in told.items():
-        if name.startswith("slave") and name[5:].isdecimal():
-            one = _fields(value)
-            yield ServerText(f"{one.get('ip', '')}:{one.get('port', '')}")
+def _named(watch: WatchedKey | None, *events: KeyEvents | None) -> Iterator[KeyText]:
+    """Yield the keys that were named in this frame, the asked one first."""
+    if watch:
+        yield watch.key
+    for one in events:
+        yield from (key.key for key in (one.top if one else ()))
 
 
-def _gaps(session: Session, told: Mapping[str, str]) -> Iterator[Gap]:
-    for address in _replicas(told):
-        fix = f"diag with --redis-url redis://{address.raw}/{session.database}"
-        yield gap("replicas", f"reads served by the replica {address.raw}", "each server counts its own", fix)
-    if told.get("cluster_enabled") == "1":
-        yield gap("replicas", "the other nodes of the cluster", "each node counts its own", "ask each node")
+def _sum(holders: Sequence[Mapping[str, str]], name: str) -> int:
+    return sum(number(told, name) for told in holders)
+
+
+def _stale(holders: Sequence[Mapping[str, str]]) -> float:
+    """Return the share of expired keys still held, over the servers by how many keys could expire there."""
+    weights = [keyspace(told, "expires") for told in holders]
+    shares = [ratio(told, "expired_stale_perc") for told in holders]
+    if not any(weights):
+        return max(shares, default=0.0)
+    return sum(share * weight for share, weight in zip(shares, weights, strict=True)) / sum(weights)
+
+
+def _counted(holders: Sequence[Mapping[str, str]], prefix: str, field: str) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for told in holders:
+        for name, value in told.items():
+            if name.startswith(prefix):
+                counts[name.removeprefix(prefix)] += number(fields(value), field)
+    return dict(counts)
+
+
+def _gaps(told: Mapping[str, str], *, clustered: bool, listening: bool) -> Iterator[Gap]:
+    if told.get("loading") == "1":
+        why = loading(told)
+        yield gap("keys", "keys, and reads of them", why.message, why.fix)
+    if clustered and listening:
+        what, fix = "missed keys that other nodes name", "diag with --redis-url of that node"
+        yield gap("missed", what, "only the dialled node was listened to", fix)
     if "cmdstat_info" not in told:
         yield gap("calls", "calls by command", "the server's INFO has no commandstats", "")

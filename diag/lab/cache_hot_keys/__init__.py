@@ -1,0 +1,1 @@
+"""Faults for the checks of this command, on the lab's real servers."""
