@@ -77,7 +77,17 @@ def quantity(value: float, unit: str) -> str:
         case "":
             return number(value)
         case _:
-            return f"{number(value)} {unit.removesuffix('s') if value == 1 else unit}"
+            return f"{number(value)} {_singular(unit) if value == 1 else unit}"
+
+
+def _singular(unit: str) -> str:
+    """Turn "queries", "misses/s" and "keys" into one of them."""
+    noun, slash, per = unit.partition("/")
+    if noun.endswith("ies"):
+        noun = f"{noun[:-3]}y"
+    else:
+        noun = noun[:-2] if noun.endswith(("sses", "xes", "shes", "ches")) else noun.removesuffix("s")
+    return noun + slash + per
 
 
 def sparkline(values: tuple[float, ...]) -> str:

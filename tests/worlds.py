@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,7 @@ from diag.snapshots.postgres import (
     Oid,
     PgCache,
     PgLocks,
+    PgThroughput,
     PgTransactions,
     Pid,
     PreparedTransaction,
@@ -39,6 +40,7 @@ from diag.snapshots.postgres import (
     ReplicationSlot,
     Xid,
 )
+from diag.snapshots.prometheus import CacheHistory, CounterSeries
 from diag.snapshots.redis import FamilySize, KeyFamily, KeySize, KeyUse, RedisExpiry, RedisKeys, RedisLoad
 from diag.text import KeyText, ServerText, SqlText
 
@@ -324,4 +326,36 @@ def read(name: str, oid: int, *, hits: int = 0, reads: int = 0, scans: int = 0, 
     """A table, or with `table` an index, and what was asked of it."""
     return RelationCounters(
         oid=Oid(oid), name=ServerText(name), counters=CacheCounters(hits=hits, reads=reads), scans=scans, **more
+    )
+
+
+def pg_throughput(transactions: int, *, after_s: float = 0.0, **more: Any) -> PgThroughput:
+    """What a server has done so far."""
+    return PgThroughput(
+        target=Target(kind="postgres", address="db-1:5432/shop", version=ServerText("17.4"), local=True),
+        observed_at=NOW + timedelta(seconds=after_s),
+        transactions=transactions,
+        **more,
+    )
+
+
+def cache_history(
+    *,
+    at_s: Sequence[float] = (),
+    ends_at: datetime | None = None,
+    gaps: tuple[Gap, ...] = (),
+    **totals: Sequence[float] | tuple[Sequence[float], Sequence[float]],
+) -> CacheHistory:
+    """What Prometheus recorded: hits, misses, queries as their totals at `at_s`, or as (their own at_s, totals)."""
+    series = {}
+    for name, counted in totals.items():
+        own, values = counted if isinstance(counted, tuple) else (at_s, counted)
+        series[name] = CounterSeries(metric=ServerText(f"redis_{name}"), at_s=tuple(own), totals=tuple(values))
+    every = [at for one in series.values() for at in one.at_s] or [NOW.timestamp()]
+    return CacheHistory(
+        target=Target(kind="prometheus", address="prometheus:9090", version=ServerText("2.53"), local=True),
+        observed_at=ends_at or datetime.fromtimestamp(max(every), UTC),
+        span_s=max(every) - min(every),
+        gaps=gaps,
+        **series,
     )

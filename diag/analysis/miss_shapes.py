@@ -19,7 +19,7 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from diag.analysis.miss_storms import Stretch, counted, stretches
+from diag.analysis.miss_stretches import Stretch, counted, stretches
 from diag.analysis.read_steps import Step, steps, usual
 from diag.analysis.rewrites import bursts
 from diag.snapshots.base import Row, Window

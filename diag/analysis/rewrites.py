@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from diag.analysis.miss_storms import Stretch, counted, sets_beyond, stretches
+from diag.analysis.miss_stretches import Stretch, counted, sets_beyond, stretches
 from diag.analysis.read_steps import Step, steps, usual
 from diag.snapshots.base import Window
 from diag.snapshots.redis import RedisLoad

@@ -249,9 +249,13 @@ def _window(snapshots: Sequence[Snapshot]) -> Any:
 
 
 def _tables(plan: Plan, windows: Windows) -> dict[str, Any]:
-    """Make the commands' main tables; with several targets of a kind the rows of each follow one another."""
+    """Make the commands' main tables; with several targets of a kind the rows of each follow one another.
+
+    A figure that one fact cannot give (None) may come from another.
+    """
     made: dict[str, Any] = {}
     for (_, type_), window in windows.items():
         for name, value in plan.tables[type_](window).items() if type_ in plan.tables else ():
-            made[name] = made[name] + value if isinstance(made.get(name), tuple) else value
+            kept = made.get(name)
+            made[name] = kept + value if isinstance(kept, tuple) else kept if value is None else value
     return made

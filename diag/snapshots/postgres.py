@@ -239,3 +239,15 @@ class PgCache(Snapshot, frozen=True, kw_only=True):
     track_io_timing: bool
     relations: tuple[RelationCounters, ...] = ()
     contexts: Mapping[str, CacheCounters] = {}
+
+
+class PgThroughput(Snapshot, frozen=True, kw_only=True):
+    """Transactions of all databases, committed and rolled back, since `reset_at`; our own are among them.
+
+    `active_s` is the time that their statements ran, known from PostgreSQL 14. Backends report both
+    once a second at most, and up to 10 s late when they fall idle.
+    """
+
+    transactions: int
+    reset_at: datetime | None = None
+    active_s: float | None = None

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from kafka_worlds import frame, history, members, place
 from worlds import (
     backend,
+    cache_history,
     client,
     consumer_group,
     database,
@@ -18,6 +19,7 @@ from worlds import (
     lock,
     pg_cache,
     pg_locks,
+    pg_throughput,
     pg_transactions,
     read,
     redis_expiry,
@@ -198,6 +200,49 @@ LOADS = st.lists(
     min_size=1,
     max_size=3,
 )
+MOMENTS = st.lists(st.floats(0, 10**5), max_size=60).map(sorted)
+TOTALS = st.lists(st.floats(0, 1e15) | st.integers(0, 10**6), min_size=60, max_size=60)
+PASTS = st.builds(
+    lambda at_s, kept, hits, misses, queries, own_at_s: cache_history(
+        at_s=at_s,
+        **{
+            name: (own_at_s if name == "queries" else at_s, totals[: len(own_at_s if name == "queries" else at_s)])
+            for name, totals in (("hits", hits), ("misses", misses), ("queries", queries))
+            if name in kept
+        },
+    ),
+    MOMENTS,
+    st.sets(st.sampled_from(["hits", "misses", "queries"])),
+    TOTALS,
+    TOTALS,
+    TOTALS,
+    MOMENTS,
+)
+THROUGHPUTS = st.lists(
+    st.builds(
+        lambda transactions, after_s, active_s: pg_throughput(transactions, after_s=after_s, active_s=active_s),
+        COUNTS,
+        SPAN_S,
+        st.none() | SPAN_S,
+    ),
+    max_size=30,
+)
+LONG_LOADS = st.lists(
+    st.builds(
+        lambda hits, misses, after_s, run_id: redis_load(
+            keyspace_hits=hits, keyspace_misses=misses, after_s=after_s, run_id=run_id
+        ),
+        COUNTS,
+        COUNTS,
+        SPAN_S,
+        st.sampled_from("ab"),
+    ),
+    min_size=1,
+    max_size=30,
+)
+BOTH_SIDES = st.tuples(LONG_LOADS, st.none() | PASTS, THROUGHPUTS).map(
+    lambda drawn: [*drawn[0], *([drawn[1]] if drawn[1] else []), *drawn[2]]
+)
 KEYS = st.builds(
     lambda sizes, counters, total, dataset: redis_keys(
         sizes=sizes, counters=counters, total_keys=total, dataset_bytes=dataset, maxmemory_policy="allkeys-lfu"
@@ -214,7 +259,7 @@ WORLDS = {
     KafkaLag: KAFKA,
     KafkaHistory: KAFKA,
     RedisExpiry: REDIS.map(lambda world: [world]),
-    RedisLoad: LOADS,
+    RedisLoad: LOADS | BOTH_SIDES,
     RedisKeys: st.tuples(KEYS, LOADS).map(lambda drawn: [drawn[0], *drawn[1]]),
 }
 RANK = {None: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}

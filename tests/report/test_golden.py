@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from miss_worlds import look, storm
 from worlds import (
     ORDERS,
     backend,
@@ -26,7 +27,7 @@ from worlds import (
     slot,
 )
 
-from diag import __version__
+from diag import __version__, catalog
 from diag.config import Context
 from diag.diagnosis import Request, plan
 from diag.diagnosis.judge import judge
@@ -95,7 +96,13 @@ WORLDS = {
             family("product:page:{n}", *[290 + number / 1_500 for number in range(3_000)]),
             family("session:{hash}", *[60 + 1.77 * number for number in range(2_000)]),
             total_keys=180_000,
-        )
+        ),
+        redis_load(keyspace_hits=95_000_000, keyspace_misses=5_000_000),
+        redis_load(after_s=2.0, keyspace_hits=95_000_800, keyspace_misses=5_000_031),
+    ],
+    "cache-stampede-hot-key": [
+        redis_expiry(family("session:{hash}", *[60 + 1.77 * number for number in range(2_000)]), total_keys=180_000),
+        *look(*storm()),
     ],
     "cache-hit": [
         redis_load(
@@ -136,15 +143,16 @@ COST = {
     "pg-long-tx": "postgres",
     "pg-cache-hit": "postgres",
     "cache-stampede": "redis",
+    "cache-stampede-hot-key": "redis",
     "cache-hit": "redis",
     "cache-hot-keys": "redis",
 }
 
 
 def report(name: str):
-    command = "kafka-lag" if name.startswith("kafka-lag") else name
+    command = next(command for command in catalog.commands() if name.startswith(command))
     frames = WORLDS[name]
-    made = plan(Request(command=command, context=Context()))
+    made = plan(Request(command=command, context=Context(), unnamed=("prometheus", "postgres")))
     cost = {COST[name]: Footprint(requests=3, took_s=0.031, bytes_in=7_836, bytes_out=4_627)}
     taken: dict[Any, list[Any]] = {}
     for frame in frames:

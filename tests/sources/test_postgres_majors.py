@@ -52,7 +52,7 @@ def test_the_graph_agrees_with_the_server(scene, major, postgres_of):
 @pytest.mark.parametrize("major", MAJORS)
 def test_every_fact_is_taken_whole(major, postgres_of):
     server = postgres_of(major)
-    for take in (postgres.pg_locks, postgres.pg_transactions, postgres.pg_cache):
+    for take in (postgres.pg_locks, postgres.pg_transactions, postgres.pg_cache, postgres.pg_throughput):
         facts = taken(server.dsn, take)
         undated = {"waitstart"} if major < 14 and take is postgres.pg_locks else set()
         assert {gap.fact for gap in facts.gaps} == undated

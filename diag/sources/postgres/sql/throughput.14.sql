@@ -1,0 +1,4 @@
+-- Transactions of all databases since their statistics were reset, and the time their statements ran. Needs no grant.
+SELECT date_part('epoch', clock_timestamp()) AS observed_at, sum(xact_commit + xact_rollback)::bigint AS transactions,
+       date_part('epoch', max(stats_reset)) AS reset_at, sum(active_time) / 1000.0 AS active_s
+FROM pg_catalog.pg_stat_database
