@@ -31,7 +31,8 @@ _DRAINED = 1.0  # of a storm's length: for so long its queries go on after it
 _BESIDE_STEPS, _BESIDE_S = 8, 60.0  # on either side of a storm, for what is usual
 _DEVIATIONS = 4.0  # of the usual noise: fewer extra queries are none
 _FARTHEST_STEPS, _FARTHEST_S = 4, 30.0  # of lag
-_CORRELATED = 0.5
+_JERKY_S = 3.0
+CORRELATED = 0.5  # below it, a correlation says nothing
 _SLOWER = 2.0  # times the usual: a query that waits for a lock or a full disk takes many times as long
 _MAD_SD = 1.4826
 
@@ -63,8 +64,8 @@ class Coupling(Struct, frozen=True, kw_only=True):
     """How cache and database go together. `queries_error` is one standard error of `queries_per_miss`.
 
     `explained_share` (0-1) is that of all extra queries; `surges` counts those of the database without a storm of
-    misses. `lag_s` is how much later queries came than misses (None: they do not move together); what is
-    finer than `resolution_s` is not known of it.
+    misses. `together` is the correlation of both around the storms, `lag_s` how much later queries came than
+    misses (None: it cannot be told); what is finer than `resolution_s` is not known of it.
     """
 
     effects: tuple[Effect, ...]
@@ -74,6 +75,7 @@ class Coupling(Struct, frozen=True, kw_only=True):
     extra_per_s: float
     explained_share: float
     surges: int
+    together: float
     lag_s: float | None
     resolution_s: float
     order: Order
@@ -109,6 +111,7 @@ def coupling(misses: Increments, hits: Increments | None, queries: Increments) -
         extra_per_s=_worst_per_s(queries, [(e.starts_s, e.span_s) for e in felt] + [(s.starts_s, 0.0) for s in alone]),
         explained_share=min(1.0, max(0.0, explained / extra)) if extra > 0 else 0.0,
         surges=len(alone),
+        together=_together(misses, queries, spans) if felt else 0.0,
         lag_s=lag_s,
         resolution_s=margin_s,
         order=_order(lag_s, margin_s),
@@ -186,24 +189,39 @@ def _worst_per_s(queries: Increments, spans: Sequence[tuple[float, float]]) -> f
 
 
 def _lag(misses: Increments, queries: Increments, spans: Sequence[tuple[float, float]]) -> float | None:
-    """Return the lag of the highest cross-correlation; None below 0.5, where it says nothing."""
+    """Return the lag of the highest cross-correlation of the differences; None below 0.5, where it says nothing."""
     step_s = max(misses.step_s, queries.step_s)
     farthest = max(_FARTHEST_STEPS, math.ceil(_FARTHEST_S / step_s))
-    early: list[list[float]] = []
-    late: list[list[float]] = []
-    for begin, end in spans:
-        edges = _grid(begin - farthest * step_s, end + farthest * step_s, step_s, misses, queries)
-        early.append(_differenced(misses.on(edges).amounts))
-        late.append(_differenced(queries.on(edges).amounts))
+    grids = _grids(spans, step_s, farthest, misses, queries)
+    early = [_standardised(_differenced(misses.on(edges).amounts)) for edges in grids]
+    late = [_standardised(_differenced(queries.on(edges).amounts)) for edges in grids]
     heights = {lag: _correlation(early, late, lag) for lag in range(-farthest, farthest + 1)}
     best = max(heights, key=heights.__getitem__)
-    if heights[best] < _CORRELATED:
+    if heights[best] < CORRELATED:
         return None
     if abs(best) == farthest:
         return best * step_s
     left, middle, right = heights[best - 1], heights[best], heights[best + 1]
     bend = left - 2 * middle + right
     return (best + (max(-0.5, min(0.5, 0.5 * (left - right) / bend)) if bend < 0 else 0.0)) * step_s
+
+
+def _together(misses: Increments, queries: Increments, spans: Sequence[tuple[float, float]]) -> float:
+    """Return the correlation of both counters around the storms, at whatever lag it is highest.
+
+    At steps of three seconds and more: at finer ones, what backends report once a second comes in jerks.
+    """
+    step_s = max(misses.step_s, queries.step_s, _JERKY_S)
+    farthest = max(1, math.ceil(_FARTHEST_S / step_s))
+    grids = _grids(spans, step_s, farthest, misses, queries)
+    early = [_standardised(misses.on(edges).amounts) for edges in grids]
+    late = [_standardised(queries.on(edges).amounts) for edges in grids]
+    return max(_correlation(early, late, lag) for lag in range(-farthest, farthest + 1))
+
+
+def _grids(spans: Sequence[tuple[float, float]], step_s: float, farthest: int, *grown: Increments) -> list[list[float]]:
+    """Return even edges for each stretch of time, and for as much beside it as the lag may reach."""
+    return [_grid(begin - farthest * step_s, end + farthest * step_s, step_s, *grown) for begin, end in spans]
 
 
 def _grid(begin: float, end: float, step_s: float, *grown: Increments) -> list[float]:
@@ -213,12 +231,15 @@ def _grid(begin: float, end: float, step_s: float, *grown: Increments) -> list[f
 
 
 def _differenced(amounts: Sequence[float]) -> list[float]:
-    changes = [late - early for early, late in pairwise(amounts)]
-    if not changes:
+    return [late - early for early, late in pairwise(amounts)]
+
+
+def _standardised(values: Sequence[float]) -> list[float]:
+    if not values:
         return []
-    mean = statistics.fmean(changes)
-    size = math.sqrt(sum((one - mean) ** 2 for one in changes))
-    return [(one - mean) / size for one in changes] if size > 0 else [0.0 for _ in changes]
+    mean = statistics.fmean(values)
+    size = math.sqrt(sum((one - mean) ** 2 for one in values))
+    return [(one - mean) / size for one in values] if size > 0 else [0.0 for _ in values]
 
 
 def _correlation(early: Sequence[Sequence[float]], late: Sequence[Sequence[float]], lag: int) -> float:

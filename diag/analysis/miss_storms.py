@@ -5,7 +5,7 @@ Expected   misses of a step = the median share of misses among reads, hereabouts
 Noise      Poisson's, and on top a spread v of the share: the MAD of its logarithm less Poisson's part,
            not below its median over the whole series
 Storm      steps (stretches of 3 s, where steps are finer) with more than t + 6 sqrt(t) + 8 misses, where
-           t = expected x e^(5 v), and at least twice what is expected, with their neighbours that are
+           t = expected x e^(4.5 v), and at least twice what is expected, with their neighbours that are
            half-way there; at least 3 s and 50 misses
 Works on increments at the smallest step there is: a storm of 10 s with a hit ratio of 60 % is one of
 98 % over five minutes.
@@ -25,7 +25,7 @@ from msgspec import Struct
 from diag.analysis.increments import Increments
 
 _BLOCK_S, _BLOCK_STEPS = 400.0, 20  # three such are hereabouts: longer than storms are, shorter than a day's drift
-_SPREADS, _DEVIATIONS = 5.0, 6.0  # a step in millions passes the one or the other by chance
+_SPREADS, _DEVIATIONS = 4.5, 6.0  # a step in a hundred thousand passes the one by chance, in millions the other
 _FEW_MISSES = 8.0  # Poisson's bound means little where less than one is expected
 _TIMES = 2.0  # a storm at least doubles the misses
 _SKIRTS = 0.5  # of the bound: enough for a step that the storm only touches

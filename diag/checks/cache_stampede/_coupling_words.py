@@ -32,6 +32,7 @@ def evidence_of(found: Coupling, both: Counted, order: Order, slower_s: float | 
     yield Evidence(name="extra misses", value=Quantity(round(missed), "misses"), source=caches)
     yield Evidence(name="storms of misses", value=len(found.effects), source=caches)
     yield Evidence(name="surges of the database without one", value=found.surges, source=database)
+    yield Evidence(name="correlation around the storms", value=Quantity(found.together, "ratio"), source=database)
     if found.lag_s is not None:
         yield Evidence(name="queries later by", value=Quantity(found.lag_s, "s"), source="cross-correlation")
     yield Evidence(name="no finer than", value=Quantity(found.resolution_s, "s"), source="both steps together")

@@ -33,12 +33,12 @@ def evidence_of(
     """Yield the figures of the rhythm; `source` says who counted."""
     fit = "least squares over the storms"
     yield Evidence(name="period", value=Quantity(round(found.period_s, 2), "seconds"), source=fit)
-    yield Evidence(name="its standard error", value=Quantity(round(found.period_error_s, 2), "seconds"), source=fit)
+    yield Evidence(name="error of the period", value=Quantity(round(found.period_error_s, 2), "seconds"), source=fit)
     yield Evidence(name="storms in that rhythm", value=len(found.storms), source=source)
     yield Evidence(name="storms beside it", value=found.unrelated, source=source)
     yield Evidence(name="last storm", value=instant(found.storms[-1].starts_s), source=source)
     yield Evidence(name="next storm", value=instant(following[0]), source=fit)
-    yield Evidence(name="its standard error", value=Quantity(following[1], "s"), source=fit)
+    yield Evidence(name="error of the next start", value=Quantity(following[1], "s"), source=fit)
     yield Evidence(name="length of a storm", value=Quantity(found.length_s, "s"), source=source)
     yield Evidence(name="length at least", value=Quantity(found.least_length_s, "s"), source="misses over reads")
     yield Evidence(name="length at most", value=Quantity(found.most_length_s, "s"), source="steps with misses")

@@ -35,6 +35,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When misses explain what the database does."""
 
     explained_share: float = 0.5  # less, and most of its load comes from elsewhere
+    together: float = 0.5  # correlation around the storms: without it, one happened beside the other
     extra_per_s: float = 50.0  # queries beyond the usual: a small database does hundreds
     critical_per_s: float = 1_000.0  # half of what a mid-size database does in a second, at 2 000
     readings: int = 20  # a storm of ten seconds and as much beside it, each second
@@ -44,7 +45,7 @@ def judge(facts: Facts, limits: Limits) -> Iterator[Finding]:
     """Find out whether misses explain the extra load of the database."""
     both = counted(facts.load, facts.history, facts.throughput)
     found = coupling(both.misses, both.hits, both.queries) if both and both.readings >= limits.readings else None
-    if both is None or found is None or found.lag_s is None:
+    if both is None or found is None or found.together < limits.together:
         return
     if found.explained_share < limits.explained_share or found.extra_per_s < limits.extra_per_s:
         return
