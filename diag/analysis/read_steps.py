@@ -26,8 +26,8 @@ _OTHER_WRITES = (
     "zrem", "xadd", "rename", "setrange",
 )  # fmt: skip
 _FLUSHES = ("flushall", "flushdb")
-_PROBES = ("exists", "ttl", "pttl", "type", "expiretime", "pexpiretime", "object|encoding", "object|idletime",
-           "object|freq", "strlen", "touch", "dump")  # fmt: skip
+_PROBES = ("exists", "ttl", "type", "expiretime", "object|encoding", "object|idletime", "strlen", "touch", "dump")
+_PTTL_IS_THEIRS_SINCE = 7  # our own samples ask PEXPIRETIME from there on, which is therefore not in the list above
 _LONG = 5.0  # times the reads of the window: then what was before it says what is usual
 
 
@@ -110,11 +110,17 @@ def _step(early: RedisLoad, late: RedisLoad) -> Step:
         expired=late.expired_keys - early.expired_keys,
         keys=late.keys - early.keys,
         stale_rise=late.expired_stale_ratio - early.expired_stale_ratio,
-        probes=called(_PROBES),
+        probes=called((*_PROBES, "pttl") if _major(late) >= _PTTL_IS_THEIRS_SINCE else _PROBES),
         missed=late.missed,
         written=late.written,
         renewed=_renewed(early.watched, late.watched),
     )
+
+
+def _major(load: RedisLoad) -> int:
+    """Return the first number of the server's version; 0 where it has none."""
+    digits = load.target.version.raw.partition(".")[0]
+    return int(digits) if digits.isdecimal() and digits.isascii() else 0
 
 
 def _renewed(early: WatchedKey | None, late: WatchedKey | None) -> KeyText | None:

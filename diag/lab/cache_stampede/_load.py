@@ -72,13 +72,16 @@ def queueing(query_s: float = 0.12, workers: int = 8) -> Database:
 class Load:
     """Some readers on one server, until `stop`."""
 
-    def __init__(self, url: str, readers: Sequence[Readers], database: Database, seed: int) -> None:
-        """Begin at once."""
+    def __init__(
+        self, url: str, readers: Sequence[Readers], database: Database, seed: int, replica_url: str = ""
+    ) -> None:
+        """Begin at once; with `replica_url` that is where everything is read."""
         self.readers = list(readers)
         self.database = database
         self.misses: Counter[str] = Counter()
         self.recomputed: Counter[str] = Counter()
         self._client = client(url)
+        self._reader = client(replica_url) if replica_url else self._client
         self._chance = random.Random(seed)  # noqa: S311  a load, no secret
         self._died = [0] * len(readers)
         self._due = [0.0] * len(readers)
@@ -92,6 +95,7 @@ class Load:
         self._enough.set()
         self._thread.join()
         self._client.close()
+        self._reader.close()
 
     def _run(self) -> None:
         last = time.monotonic()
@@ -111,7 +115,7 @@ class Load:
 
     def _read(self, number: int, readers: Readers, count: int, now: float) -> None:
         keys = [readers.names(self._chance.randrange(readers.keys)) for _ in range(count)]
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._reader.pipeline(transaction=False)
         look_up = pipeline.exists if readers.command == "EXISTS" else pipeline.get
         for key in keys:
             look_up(key)
@@ -163,7 +167,12 @@ def client(url: str) -> redis.Redis:
 
 @contextlib.contextmanager
 def reading(
-    url: str, *readers: Readers, database: Database | None = None, warm: bool = True, seed: int = 0
+    url: str,
+    *readers: Readers,
+    database: Database | None = None,
+    warm: bool = True,
+    seed: int = 0,
+    replica_url: str = "",
 ) -> Iterator[Load]:
     """Let readers read: warm keys first, and entered when every one of them has read for a moment."""
     with client(url) as setup:
@@ -173,7 +182,7 @@ def reading(
                 for key in one.every_key() if one.stores else ():
                     store(pipeline, key, one, time.monotonic())
             pipeline.execute()
-        load = Load(url, readers, database or shared(), seed)
+        load = Load(url, readers, database or shared(), seed, replica_url)
         try:
             wait_until(lambda: load.reads > sum(one.per_s for one in readers) / 5, _SOON_S)
             yield load

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import redis
 
+from diag.lab.cache_hit._filling import filling
 from diag.lab.cache_stampede import _load
 from diag.lab.cache_stampede._load import Load, Readers
 from diag.lab.servers import Servers
@@ -67,6 +68,24 @@ def hot_key(servers: Servers, seed: int = 0) -> Iterator[Load]:
 def unnamed_hot_key(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """The same, and nobody names the key."""
     with _load.reading(_url(servers), _hot(seed), _pages(seed), seed=seed) as load:
+        yield load
+
+
+@contextlib.contextmanager
+def on_a_replica(servers: Servers, seed: int = 0, *, replica_url: str = "") -> Iterator[Load]:
+    """The same on a replica, from which everything is read: the primary misses nothing."""
+    with _load.reading(_url(servers), _hot(seed), _pages(seed), seed=seed, replica_url=replica_url) as load:
+        yield load
+
+
+@contextlib.contextmanager
+def evictions(servers: Servers, seed: int = 0) -> Iterator[Load]:
+    """A writer fills the memory, and what is read is thrown away."""
+    assert servers.redis is not None
+    with (
+        _load.reading(_url(servers), _pages(seed, 300), database=_load.shared(0.01), seed=seed) as load,
+        filling(servers.redis, "allkeys-lru", "evicted_keys"),
+    ):
         yield load
 
 
