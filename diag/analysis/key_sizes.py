@@ -143,8 +143,8 @@ class FamilyRow(Row, frozen=True, kw_only=True):
     mean_bytes: int
     largest_bytes: int
     share: float
-    share_low: float
-    share_high: float
+    least_share: float
+    most_share: float
 
 
 def memory_share(keys: RedisKeys, size_bytes: float) -> float | None:
@@ -178,8 +178,8 @@ def family_rows(keys: RedisKeys) -> tuple[FamilyRow, ...]:
             mean_bytes=round(one.sum_bytes / one.sampled) if one.sampled else 0,
             largest_bytes=one.largest_bytes,
             share=round(share.ratio, 4),
-            share_low=round(share.low, 4),
-            share_high=round(share.high, 4),
+            least_share=round(share.low, 4),
+            most_share=round(share.high, 4),
         )
         for one, share in sorted(shares, key=lambda one: (-one[1].ratio, one[0].pattern.raw))
     )

@@ -17,7 +17,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 _STEPS = 64  # of one recompute: finer ones move no figure by 1 %
-_LONGEST_EXPONENT = 600.0  # beyond this a float overflows, and every reader there is has come long before
+_LONGEST_EXPONENT = 300.0  # beyond this the square of a float overflows, and every reader there is has come long before
 _DEVIATIONS = 10  # standard deviations and more: chances below 1e-12
 _HALVINGS = 80  # of a bracket of loads: past the last digit of a float
 

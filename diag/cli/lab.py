@@ -78,8 +78,6 @@ def _request(command: Literal["break", "heal", "status"], slug: str) -> int:
 
 
 def _show(state: LabState) -> None:
-    from diag.lab import scenario
-
     servers = state.servers
     if state.note:
         typer.echo(state.note)
@@ -105,4 +103,4 @@ def _show(state: LabState) -> None:
     for fault in state.broken:
         typer.echo(f"broken: {fault.slug}")
     if not state.broken:
-        typer.echo(f"nothing is broken; diag lab break {'|'.join(scenario.slugs())}")
+        typer.echo("nothing is broken; diag lab break SLUG, of a check (diag checks list)")

@@ -35,7 +35,7 @@ _MOST_ROWS = 10  # of a table; the JSON has them all
 _MOST_GAPS = 12
 _MOST_CHARTS = 3
 _LONGEST_CELL = 60
-_UNITS = {"_s": "s", "_bytes": "bytes", "_ratio": "ratio"}
+_UNITS = {"_s": "s", "_bytes": "bytes", "_ratio": "ratio", "share": "ratio"}
 
 
 class PageStep(Struct, frozen=True, kw_only=True):
@@ -259,8 +259,10 @@ def _cell(column: str, value: Value | tuple[int, ...] | None, server_text: ShowS
         unit = next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), "")
         if column.endswith("_per_s"):
             unit = ""
-        return shown(Quantity(value, "ratio" if column == "share" else unit), server_text)
+        return shown(Quantity(value, unit), server_text)
     if isinstance(value, int):
+        if column.endswith("_bytes"):
+            return figures.bytes_(value)
         return figures.number(value) if column.endswith(("_records", "keys")) else str(value)
     if isinstance(value, ServerText) and len(value.raw) > _LONGEST_CELL:
         value = type(value)(value.raw[: _LONGEST_CELL - 1] + "…")

@@ -54,7 +54,7 @@ _REDIS_COMMANDS = """
     LATENCY|LATEST LATENCY|HISTOGRAM CLIENT|LIST CLIENT|INFO ACL|WHOAMI CONFIG|GET
 """
 _REDIS_READS: Final = frozenset(_REDIS_COMMANDS.split())
-_REDIS_SETTINGS: Final = ("maxmemory", "maxmemory-policy", "hz", "timeout", "maxclients")
+_REDIS_SETTINGS: Final = ("maxmemory", "maxmemory-policy", "hz", "timeout", "maxclients", "notify-keyspace-events")
 
 KAFKA_READS: Final[dict[str, tuple[str, ...]]] = {
     "list-groups": ("kafka-consumer-groups.sh", "--list", "--state"),

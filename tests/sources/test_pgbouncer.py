@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -22,15 +23,16 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = any
 pool_mode = transaction
-default_pool_size = 1
+default_pool_size = {size}
 user = postgres
 """
 ASKED = ("statement_timeout", "lock_timeout", "default_transaction_read_only", "search_path", "client_encoding")
 
 
 @pytest.fixture
-def pooler(postgres):
-    """A pgbouncer with one server connection, so that whatever leaks is seen by the next client."""
+def pooler(request, postgres):
+    """A pgbouncer with one server connection, unless a test wants more: whatever leaks is seen by the next client."""
+    size = getattr(request, "param", 1)
     if not Path(_PROGRAM).exists():
         leave("pgbouncer is not installed. Run: make deps")
     folder = folders.private_folder()
@@ -38,7 +40,7 @@ def pooler(postgres):
     settings = folder / "pgbouncer.ini"
 
     def start(ports):
-        settings.write_text(_SETTINGS.format(server=postgres.port, port=ports[0]))
+        settings.write_text(_SETTINGS.format(server=postgres.port, port=ports[0], size=size))
         settings.chmod(0o644)
         return process.spawn(
             [_PROGRAM, str(settings)], log=folder / "log", user="postgres", env={"PATH": "/usr/bin:/bin"}, cwd=folder
@@ -80,3 +82,23 @@ def test_whoever_keeps_the_pool_is_named_and_not_the_pooler(pooler, postgres):
         waiting.close()
     assert [found["check"] for found in report["findings"]] == ["pg-long-tx/idle-in-transaction"]
     assert "web-7" in report["findings"][0]["summary"]
+
+
+@pytest.mark.parametrize("pooler", [10], indirect=True)
+def test_a_pool_used_up_by_one_client_is_told_by_that_client(pooler, postgres):
+    """All ten connections idle in a transaction, others waiting in the pooler: no lock, and no lack of connections."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(10):
+            forgetful = psycopg.connect(pooler, prepare_threshold=None, application_name="web-7")
+            opened.callback(forgetful.close)
+            forgetful.execute("SELECT 1")
+        for _ in range(5):
+            waiting = psycopg.connect(pooler, autocommit=True, prepare_threshold=None, application_name="web-8")
+            opened.callback(waiting.close)
+            waiting.pgconn.send_query(b"SELECT 1")
+        soon = ("--limit", "pg-long-tx/idle-in-transaction.idle_s=0", "--samples", "1")
+        report = diagnosed("pg-long-tx", "--dsn", postgres.dsn, *soon)
+        locks = diagnosed("pg-locks", "--dsn", postgres.dsn)
+    assert [found["check"] for found in report["findings"]] == ["pg-long-tx/idle-in-transaction"] * 10
+    assert all("web-7" in found["summary"] for found in report["findings"])
+    assert (locks["verdict"], locks["facts"]["waits"]) == ("clear", [])

@@ -30,7 +30,9 @@ def test_the_reader_is_the_root_and_never_the_startup_process(standby):
         lab.crowd(3, "tracking-api", "SELECT count(*) FROM shipments WHERE place = 'Bergen'")
         asked = "SELECT pid, pg_blocking_pids(pid) FROM pg_stat_activity WHERE backend_type = 'startup'"
         ((startup, theirs),) = lab.watcher.execute(asked).fetchall()
-        report = diagnosed("pg-locks", "--dsn", standby.dsn, "--limit", "pg-locks/standby-conflict.waited_s=0")
+        look = ("pg-locks", "--dsn", standby.dsn)
+        report = diagnosed(*look, "--limit", "pg-locks/standby-conflict.waited_s=0")
+        queue = diagnosed(*look, "--only", "pg-locks/lock-queue", "--limit", "pg-locks/lock-queue.waited_s=0")
     assert theirs == [], "the server has learnt it: the special case can go"
     waits = report["facts"]["waits"]
     assert len(waits) == 4
@@ -38,5 +40,7 @@ def test_the_reader_is_the_root_and_never_the_startup_process(standby):
     assert [wait["blocked_by"] for wait in waits if wait["pid"] == startup] == [[reader]]
     found = report["findings"][0]
     assert (found["check"], found["subject"]["pid"]) == ("pg-locks/standby-conflict", reader)
-    commands = " ".join(str(step.get("command")) for each in report["findings"] for step in each["steps"])
+    both = [*report["findings"], *queue["findings"]]
+    commands = " ".join(str(step.get("command")) for each in both for step in each["steps"])
+    assert len(both) == 2
     assert f"({startup})" not in commands

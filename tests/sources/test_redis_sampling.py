@@ -197,7 +197,7 @@ def test_a_server_that_begins_to_suffer_is_left_alone_with_what_we_have(private_
     seen = looked(url, source.redis_expiry)
     assert 10 * BATCH_KEYS <= seen.sampled_keys < 20 * BATCH_KEYS
     assert "stopped: round trips rose" in seen.method
-    assert [one.fact for one in seen.gaps] == ["sample"]
+    assert seen.gaps == (), "the sample is smaller, and says so; it is still one"
 
 
 def test_no_more_than_the_allowed_keys_a_second_are_looked_at(private_redis):

@@ -59,4 +59,12 @@ _SHORTER = Step(
     expect=say("used memory stays below maxmemory"),
 )
 
-CHECK = Check(title="Evictions", facts=Window[RedisLoad], needs=(), min_frames=2, limits=Limits(), judge=judge)
+CHECK = Check(
+    title="Evictions",
+    facts=Window[RedisLoad],
+    needs=(),
+    min_frames=2,
+    explains=("cache-hit/low-hit-ratio",),
+    limits=Limits(),
+    judge=judge,
+)

@@ -15,5 +15,5 @@ TABLES = {RedisKeys: _keys}
 COLUMNS = {
     "big_keys": ("key", "kind", "size_bytes", "memory_share"),
     "hot_keys": ("key", "counter", "accesses", "held_per_s"),
-    "key_families": ("pattern", "keys", "mean_bytes", "share", "share_low", "share_high"),
+    "key_families": ("pattern", "keys", "mean_bytes", "share", "least_share", "most_share"),
 }

@@ -126,5 +126,3 @@ def _gaps(parts: Sequence[Part], scope: Scope) -> Iterator[Gap]:
         yield gap("families", f"keys beyond the {sampled} that were met", why, fix)
     elif scope.match and parts and whole and not sampled:
         yield gap("families", "keys of the asked pattern", "no key matches it in this database", "check --match")
-    elif any(part.pace and part.pace.why for part in parts) and not whole:
-        yield gap("sample", f"more than {sampled} keys", why, "")

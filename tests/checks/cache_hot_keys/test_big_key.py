@@ -104,7 +104,7 @@ def test_a_key_by_its_whole_name_stands_for_itself_and_the_others_for_all():
     page, big = family_rows(world)
     assert (page.pattern.raw, page.keys, big.keys) == ("page:{n}", 999_999, 1)
     assert big.share == pytest.approx(20 * MIB / (20 * MIB + 999_999 * 150), abs=1e-4)
-    assert big.share_low <= big.share <= big.share_high
+    assert big.least_share <= big.share <= big.most_share
 
 
 def test_as_many_as_memory_can_hold_and_no_more():
