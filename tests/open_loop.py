@@ -20,7 +20,7 @@ from pathlib import Path
 RATE = 2_000
 _PRIORITY = 10
 _ASK = b"*2\r\n$3\r\nGET\r\n$6\r\npage:1\r\n"
-_SPIN_S = 0.0001
+_SPIN_S = 0.00003  # what a sleep may be late by
 
 
 def prefer(pid: int) -> bool:

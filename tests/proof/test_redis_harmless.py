@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.timeout(3600)]
 ROUNDS, SPAN_S = 15, 1.5
 CONDITIONS = ("without", "with", "without again")
 SIZES = (1_000_000, 10_000_000)
-SLOW_US = 1_000
+SLOW_US, SLOWLOG_US = 1_000, 10_000  # what is shown; what SLOWLOG keeps by default
 MOST_RISE_US, MOST_LOOK_S, MOST_STALL_US = 250.0, 5.0, 15_000.0
 
 
@@ -55,8 +55,7 @@ def test_what_others_feel(private_redis: StartRedis, progress: Progress, keys: i
     assert trial["p99_us"]["with"] - trial["p99_us"]["without"] <= MOST_RISE_US + noise_us
     assert trial["worst_us"]["with"] - trial["worst_us"]["without"] <= MOST_STALL_US
     assert max(trial["looks_s"]) <= MOST_LOOK_S
-    longest_us = max([SLOW_US, *trial["slow_gets_us"]])  # of a command that takes one: what the machine did to it
-    assert [one for one in trial["slow_ours_us"] if one > longest_us] == []
+    assert [one for one in trial["slow_ours_us"] if one >= SLOWLOG_US] == []
     assert (trial["dirty"], trial["hits"], trial["misses"]) == (0, 0, 0)
 
 
