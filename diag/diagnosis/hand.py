@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from diag.diagnosis.plan import Planned, kind_of
-from diag.snapshots.base import Gap, Snapshot, Window
+from diag.snapshots.base import Gap, Snapshot, Target, Window
 
 Key: TypeAlias = tuple[str, type[Snapshot]]
 """A target's name and a fact type."""
@@ -44,6 +44,12 @@ class Hand(Struct, frozen=True, kw_only=True):
     def witnesses(self, planned: Planned) -> set[str]:
         """Return the kinds of target that the check could do without."""
         return {need.kind for need in planned.needs} - {need.kind for need in planned.needs if not need.optional}
+
+    @property
+    def redis(self) -> Target | None:
+        """Return the Redis server among what was looked at, if there is one."""
+        targets = (taken.last.target for taken in self.taken.values())
+        return next((target for target in targets if target.kind == "redis"), None)
 
     def span_s(self, planned: Planned) -> float:
         """Return the longest span that any of the facts covers: a window its frames, a history what it goes back."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from diag.diagnosis.hand import Frames, Hand, Windows, gathered, target_names
+from diag.diagnosis.leading import led_to_the_same_server
 from diag.diagnosis.plan import Plan, Planned
 from diag.findings import (
     CheckOutcome,
@@ -21,8 +22,6 @@ from diag.findings import (
     Report,
     ReportError,
     Severity,
-    ShellCommand,
-    Step,
     Subject,
     Verdict,
     say,
@@ -105,7 +104,7 @@ def judge_check(
             target=target,
             fingerprint=_fingerprint(planned.slug, target, finding.subject),
             explains=planned.check.explains,
-            steps=tuple(_led_to_the_same_target(step, again) for step in finding.steps),
+            steps=tuple(led_to_the_same_server(step, again, hand.redis) for step in finding.steps),
         )
         for finding in planned.check.judge(facts, planned.limits)
     ]
@@ -161,14 +160,6 @@ def _too_short(judges_from_s: float) -> Phrase:
         n=math.ceil(judges_from_s / interval_s) + 1,
         each=interval_s,
     )
-
-
-def _led_to_the_same_target(step: Step, again: tuple[str, ...]) -> Step:
-    """Let a printed `diag` command ask the server that was asked, not whatever is the default."""
-    command = step.command
-    if not again or not isinstance(command, ShellCommand) or command.argv[0] != "diag":
-        return step
-    return msgspec.structs.replace(step, command=ShellCommand((*command.argv, *again)))
 
 
 def _because(gap: Gap) -> Phrase:

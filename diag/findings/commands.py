@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from diag.findings.model import Command, NoCommand, SqlCommand, say
-from diag.text import ServerText
+from diag.findings.model import Command, NoCommand, ShellCommand, SqlCommand, say
+from diag.text import KeyText, ServerText
 
 _HIDDEN = (
     "when pid {pid} started is hidden from this role, and without it the command could hit a later backend"
@@ -84,3 +84,8 @@ def indexes_of(table: int) -> Command:
     return SqlCommand(
         "SELECT indexrelid::regclass, indisvalid, indisready FROM pg_index WHERE indrelid = {0};", (table,)
     )
+
+
+def redis_cli(*words: str | KeyText) -> Command:
+    """Ask the very server again, with its own client (diagnosis adds the address); a key stays one argument."""
+    return ShellCommand(("redis-cli", *(("", word) if isinstance(word, KeyText) else word for word in words)))

@@ -1,11 +1,12 @@
 """What to do first where memory is short, whatever it has led to."""
 
-from diag.findings import Phrase, Risk, ShellCommand, Step, say
+from diag.findings import Phrase, Risk, Step, say
+from diag.findings.commands import redis_cli
 
 WHAT_IS_BIG = Step(
     title=say("See what takes the memory, on a replica if there is one: this reads every key"),
     risk=Risk.READ_ONLY,
-    command=ShellCommand(("redis-cli", "--memkeys", "-i", "0.01")),
+    command=redis_cli("--memkeys", "-i", "0.01"),
     expect=say("one family that has grown; compare it with the last release or import"),
 )
 

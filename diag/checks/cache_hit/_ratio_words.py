@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from diag.analysis.miss_causes import Cause, Reads
 from diag.findings import Phrase, Quantity, Risk, ShellCommand, Step, say
+from diag.findings.commands import redis_cli
 from diag.snapshots.redis import RedisLoad
 
 
@@ -85,7 +86,7 @@ _WARM = Step(
 _CLIENTS = Step(
     title=say("See which client looks keys up: cmd=exists, ttl, pttl or type, and its name"),
     risk=Risk.READ_ONLY,
-    command=ShellCommand(("redis-cli", "CLIENT", "LIST")),
+    command=redis_cli("CLIENT", "LIST"),
     expect=say("a monitor or a scan, not the application"),
 )
 _PAUSE = Step(

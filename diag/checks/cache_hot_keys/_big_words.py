@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from diag.analysis.key_sizes import keys_like, meeting_chance, memory_share, most_unseen, weights
-from diag.checks.cache_hot_keys._asking import redis_cli
 from diag.findings import Evidence, Phrase, Quantity, Risk, Step, say
+from diag.findings.commands import redis_cli
 from diag.snapshots.redis import KeySize, RedisKeys
 
 _COUNTED_BY = {"string": "STRLEN", "hash": "HLEN", "list": "LLEN", "set": "SCARD", "zset": "ZCARD", "stream": "XLEN"}
@@ -40,13 +40,13 @@ def _sample(keys: RedisKeys) -> Iterator[Evidence]:
     yield Evidence(name="unseen kind of key, at most", value=unseen, source="95 %: N (1 - 0.05^(1/n))")
 
 
-def steps_for(one: KeySize, keys: RedisKeys) -> Iterator[Step]:
+def steps_for(one: KeySize) -> Iterator[Step]:
     """Yield the steps: count, read in parts, split, and only then remove, without blocking."""
     if counted_by := _COUNTED_BY.get(one.kind):
         yield Step(
             title=say("Count what is in it: that is quick whatever its size"),
             risk=Risk.READ_ONLY,
-            command=redis_cli(keys.target, counted_by, one.key),
+            command=redis_cli(counted_by, one.key),
             expect=say("compare with what its owner expects: one that only grows lacks a limit or an expiry"),
         )
     yield Step(title=_in_parts(one.kind), risk=Risk.REVERSIBLE, expect=say("no command on it stands in SLOWLOG"))
@@ -58,7 +58,7 @@ def steps_for(one: KeySize, keys: RedisKeys) -> Iterator[Step]:
     yield Step(
         title=say("Only if it may go for good: UNLINK it, never DEL: it is freed beside the commands of others"),
         risk=Risk.DISRUPTIVE,
-        command=redis_cli(keys.target, "UNLINK", one.key),
+        command=redis_cli("UNLINK", one.key),
         expect=say("lazyfree_pending_objects falls to 0 in INFO, and used memory with it"),
     )
 
@@ -83,13 +83,13 @@ def unmet_evidence(unmet: float, keys: RedisKeys) -> Iterator[Evidence]:
     yield from _sample(keys)
 
 
-def search_steps(keys: RedisKeys) -> tuple[Step, ...]:
+def search_steps() -> tuple[Step, ...]:
     """Return how to find a key that no sample meets."""
     return (
         Step(
             title=say("Look at every key, on a replica if there is one: the biggest of each type are named"),
             risk=Risk.READ_ONLY,
-            command=redis_cli(keys.target, "--memkeys", "-i", "0.01"),
+            command=redis_cli("--memkeys", "-i", "0.01"),
             expect=say("one or a few keys that make up what is missing here"),
         ),
         Step(

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from diag.analysis.key_sizes import meeting_chance
 from diag.analysis.key_use import Hot, Named, accesses_interval, asked_per_s, held_per_s, median_counter, scale_of
-from diag.checks.cache_hot_keys._asking import redis_cli
 from diag.findings import Basis, Evidence, Finding, Phrase, Quantity, Risk, Severity, Step, Subject, say
-from diag.snapshots.base import Target, Window
+from diag.findings.commands import redis_cli
+from diag.snapshots.base import Window
 from diag.snapshots.redis import RedisKeys, RedisLoad
 
 
@@ -29,10 +29,10 @@ def by_counter(hot: Hot, keys: RedisKeys, load: Window[RedisLoad], severity: Sev
             Step(
                 title=say("Ask for its counter again in a minute: what is no longer used falls"),
                 risk=Risk.READ_ONLY,
-                command=redis_cli(keys.target, "OBJECT", "FREQ", hot.key),
+                command=redis_cli("OBJECT", "FREQ", hot.key),
                 expect=say("it stays or rises: it is hot now, not only before"),
             ),
-            *_relief(keys.target),
+            *_RELIEF,
         ),
     )
 
@@ -65,7 +65,7 @@ def _counter_evidence(hot: Hot, keys: RedisKeys, load: Window[RedisLoad]) -> Ite
         yield Evidence(name="chance to meet one given key", value=chance, source="1 - (1 - 1/N)^n")
 
 
-def by_name(one: Named, load: Window[RedisLoad], severity: Severity, *, changed: bool) -> Finding:
+def by_name(one: Named, severity: Severity, *, changed: bool) -> Finding:
     """Say which key it is by the events that named it."""
     source = "CLIENT TRACKING BCAST, at least: changes in one pass merge" if changed else "keymiss events"
     template = (
@@ -85,33 +85,30 @@ def by_name(one: Named, load: Window[RedisLoad], severity: Severity, *, changed:
             Evidence(name="share", value=Quantity(one.share, "ratio"), source=source),
             Evidence(name="keys named in a look", value=Quantity(one.distinct, "keys"), source=source),
         ),
-        steps=_relief(load.last.target),
+        steps=_RELIEF,
     )
 
 
-def _relief(target: Target) -> tuple[Step, ...]:
-    return (
-        Step(
-            title=say("See which clients send the most, and what they run"),
-            risk=Risk.READ_ONLY,
-            command=redis_cli(target, "CLIENT", "LIST", "TYPE", "normal"),
-            expect=say("one service, or one of its releases, behind most connections"),
+_RELIEF = (
+    Step(
+        title=say("See which clients send the most, and what they run"),
+        risk=Risk.READ_ONLY,
+        command=redis_cli("CLIENT", "LIST", "TYPE", "normal"),
+        expect=say("one service, or one of its releases, behind most connections"),
+    ),
+    Step(
+        title=say("Let the readers keep it in memory for some seconds, or have changes pushed (client-side caching)"),
+        risk=Risk.REVERSIBLE,
+        expect=say("accesses fall to about one for each process and each such time"),
+    ),
+    Step(
+        title=say(
+            "Write it under several names and read any of them; a counter: one for each writer, summed on reading"
         ),
-        Step(
-            title=say(
-                "Let the readers keep it in memory for some seconds, or have changes pushed (client-side caching)"
-            ),
-            risk=Risk.REVERSIBLE,
-            expect=say("accesses fall to about one for each process and each such time"),
-        ),
-        Step(
-            title=say(
-                "Write it under several names and read any of them; a counter: one for each writer, summed on reading"
-            ),
-            risk=Risk.REVERSIBLE,
-            expect=say("in the next look each takes its part of the share"),
-        ),
-    )
+        risk=Risk.REVERSIBLE,
+        expect=say("in the next look each takes its part of the share"),
+    ),
+)
 
 
 _TURN_ON = "the runbook cache-hot-keys/hot-key has the commands that turn it on for a while and back"

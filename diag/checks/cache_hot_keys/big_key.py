@@ -48,7 +48,7 @@ def judge(keys: RedisKeys, limits: Limits) -> Iterator[Finding]:
                 harm=harm_of(one.kind),
             ),
             evidence=tuple(evidence_of(one, len(big), keys)),
-            steps=tuple(steps_for(one, keys)),
+            steps=tuple(steps_for(one)),
         )
     unmet = unmet_bytes(keys)
     if unmet >= max(limits.unmet_ratio * keys.dataset_bytes, limits.collection_bytes):
@@ -62,7 +62,7 @@ def judge(keys: RedisKeys, limits: Limits) -> Iterator[Finding]:
                 unmet=Quantity(unmet, "bytes"),
             ),
             evidence=tuple(unmet_evidence(unmet, keys)),
-            steps=search_steps(keys),
+            steps=search_steps(),
         )
 
 

@@ -49,7 +49,7 @@ def judge(facts: Facts, limits: Limits) -> Iterator[Finding]:
         for one in named(facts.load, changed=changed):
             if one.key not in said and one.share >= limits.share_ratio and one.per_s >= limits.per_s:
                 said.add(one.key)
-                yield by_name(one, facts.load, _severity(one.per_s, limits), changed=changed)
+                yield by_name(one, _severity(one.per_s, limits), changed=changed)
 
 
 def _severity(per_s: float, limits: Limits) -> Severity:

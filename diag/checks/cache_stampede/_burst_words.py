@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from diag.analysis.miss_shapes import Shape, Storm
 from diag.checks.cache_stampede._storm_words import when
 from diag.findings import Evidence, Phrase, Quantity, Risk, ShellCommand, Step, say
+from diag.findings.commands import redis_cli
 
 
 def summary(storm: Storm) -> Phrase:
@@ -78,7 +79,7 @@ _EXPIRY = (_CLIFF, _POOL, _JITTER)
 _WHO_DELETES = Step(
     title=say("Find the job: which clients delete, and when"),
     risk=Risk.READ_ONLY,
-    command=ShellCommand(("redis-cli", "CLIENT", "LIST")),
+    command=redis_cli("CLIENT", "LIST"),
     expect=say("a client with cmd=del or cmd=unlink; the misses come by its clock, not by a time to live"),
 )
 _IN_BATCHES = Step(
