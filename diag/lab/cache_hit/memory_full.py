@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from diag.lab.cache_hit._filling import filling
+from diag.lab.filling import filling
 from diag.lab.servers import Servers
 
 NEEDS = ("redis",)
