@@ -37,8 +37,10 @@ def judge(window: Window[RedisLoad], limits: Limits) -> Iterator[Finding]:
     count = read.hits + read.misses
     if count < limits.reads or count < limits.reads_per_s * read.span_s:
         return
+    fills_by_itself = read.cause in (Cause.COLD, Cause.FLUSH)
+    worst = read.hit_ratio < limits.critical_hit_ratio and not fills_by_itself
     yield Finding(
-        severity=Severity.CRITICAL if read.hit_ratio < limits.critical_hit_ratio else Severity.WARNING,
+        severity=Severity.CRITICAL if worst else Severity.WARNING,
         basis=Basis.DERIVED if read.cause in (Cause.ABSENT, Cause.FIRST, Cause.EXPIRED) else Basis.OBSERVED,
         subject=Subject(),
         summary=say(

@@ -76,6 +76,12 @@ def test_it_names_the_cause(frames, word):
     assert word in found.summary.values["cause"].template
 
 
+@pytest.mark.parametrize("cause", ["a restart in the look", "a start a minute ago", "a flush"])
+def test_a_cold_cache_fills_by_itself_and_is_never_critical(cause):
+    (found,), _ = judged(SLUG, *CAUSES[cause][0])
+    assert found.severity is Severity.WARNING
+
+
 def test_it_says_what_the_ratio_is_without_the_other_tool():
     (found,), _ = judged(SLUG, *window(400, 400, exists=400))
     assert found.summary.values["cause"].values["ratio"].value == pytest.approx(1.0)
