@@ -18,15 +18,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RATE = 2_000
-_PRIORITY = 10
+_FIRST, _SECOND = 10, 5
 _ASK = b"*2\r\n$3\r\nGET\r\n$6\r\npage:1\r\n"
 _SPIN_S = 0.00003  # what a sleep may be late by
 
 
-def prefer(pid: int) -> bool:
-    """Give a process the processor before all ordinary ones; False where that is not permitted."""
+def prefer(pid: int, *, before_all: bool = True) -> bool:
+    """Give a process the processor before all ordinary ones, or just behind those; False where it is not permitted."""
     try:
-        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(_PRIORITY))
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(_FIRST if before_all else _SECOND))
     except OSError:
         return False
     return True

@@ -92,8 +92,8 @@ class RedisLoad(Snapshot, frozen=True, kw_only=True):
     """What the server counts, for all its logical databases, since it was started (INFO).
 
     Hits and misses are without our own look-ups up to here. `changes` is rdb_changes_since_last_save
-    (falls to 0 at a save), `calls` are the calls of each command by its lower-case name, `errors` the error
-    replies by their code. `expired_stale_ratio` is the share (0-1) of expired keys still held among those
+    (falls to 0 at a save), `calls` are the calls of each command by its lower-case name, without ours, `errors` the
+    error replies by their code. `expired_stale_ratio` is the share (0-1) of expired keys still held among those
     the expiry cycle looks at. `missed` are keys by `keymiss` events where `keyspace_events`, the setting
     (None: not readable), has them sent; `written` those changed under the asked prefix, by CLIENT TRACKING;
     None: not listened. `nodes` are all the servers that were asked, the dialled one first, once asked and lost ones

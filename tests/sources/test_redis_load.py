@@ -117,3 +117,14 @@ def test_no_connection_of_ours_is_left(private_redis):
         while len(oracle.client_list()) > 1 and time.monotonic() < until:
             time.sleep(0.01)
         assert len(oracle.client_list()) == 1
+
+
+def test_calls_are_those_of_others(private_redis):
+    url = private_redis().url
+    with client(url) as other:
+        for number in range(300):
+            other.set(f"page:{number}", "x", ex=100)
+        first, second, session = watched(url, lambda: [other.pttl(f"page:{n}") for n in range(7)], also_sample=True)
+    gained = {name: count - first.calls.get(name, 0) for name, count in second.calls.items()}
+    assert session.own.calls["pexpiretime"] == 300
+    assert {name: count for name, count in gained.items() if count} == {"pttl": 7}

@@ -8,9 +8,9 @@ from diag.sources.redis.load import redis_load
 ASKS = {
     "RedisExpiry": (
         "INFO, DBSIZE, TIME (a few times, to know a bare round trip)",
-        "SCAN COUNT 100 in ten blocks at spread places, until 5 000 keys, 20 000 a second at most; it deletes keys due",
+        "SCAN COUNT 50 at twenty spread places, until 5 000 keys, 20 000 a second at most; it deletes keys due",
         "a database no larger: SCAN once round; --match PATTERN: with MATCH, 200 000 keys looked through at most",
-        "--full replica: once round whatever its size, COUNT 500; --full primary: there too, COUNT 100, 50 000 a s",
+        "--full replica: once round whatever its size, COUNT 500; --full primary: there too, COUNT 50, 50 000 a s",
         "PEXPIRETIME of each drawn key (PTTL before 7.0), or of the key that --match names; never its value",
         "cluster: CLUSTER SHARDS (or NODES, or SLOTS), then RANDOMKEY instead of SCAN on every primary, by its share",
     ),

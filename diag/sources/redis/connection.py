@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -35,6 +36,7 @@ from diag.wire.probe import Probe
 
 _PORT = 6379
 _PIECE_BYTES = 65_536
+_CONTAINERS = frozenset(("client", "cluster", "config", "memory", "object", "sentinel"))  # of our commands
 _MORE = object()  # what the parser says when a reply is not whole yet
 Reply: TypeAlias = Any
 Argument: TypeAlias = str | bytes | int
@@ -42,10 +44,23 @@ T = TypeVar("T")
 
 
 class LookUps(Struct):
-    """Our own look-ups of keys on a connection so far, which the server counts among its hits and misses."""
+    """Our own look-ups of keys on a connection so far, which the server counts among its hits and misses.
+
+    `calls` are all commands of ours that it counts among its calls, by the name it gives them.
+    """
 
     hits: int = 0
     misses: int = 0
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def called(self, name: str, replies: Sequence[Reply]) -> None:
+        """Keep one command of ours for each reply; one that was not permitted is no call."""
+        refused = sum(isinstance(reply, ResponseError) for reply in replies)
+        self.calls[name] += len(replies) - refused
+
+    def copy(self) -> LookUps:
+        """Return what was so far."""
+        return LookUps(hits=self.hits, misses=self.misses, calls=self.calls.copy())
 
 
 class Way(Struct, frozen=True, kw_only=True):
@@ -78,7 +93,7 @@ class Session(Struct, frozen=True, kw_only=True):
     database: int
     dialled: Way
     cluster: bool = False
-    own: LookUps = field(default_factory=LookUps)
+    own: LookUps
     ears: list[Any] = field(default_factory=list)
     around: list[Any] = field(default_factory=list)
     closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -90,6 +105,7 @@ class Dialled(Connection):
     def __init__(self, connected: socket.socket) -> None:
         """Take the socket over."""
         self._dialled = connected
+        self.own = LookUps()
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError, notEnoughData=_MORE)
         super().__init__(retry=Retry(NoBackoff(), 0), protocol=2, driver_info=None, socket_timeout=None)
 
@@ -178,6 +194,7 @@ def reach(way: Way, probe: Probe, *, cluster: bool = False) -> Iterator[Session]
             database=way.database,
             dialled=way,
             cluster=cluster,
+            own=connection.own,
             closing=closing,
             target=Target(
                 kind="redis",
@@ -251,7 +268,16 @@ def exchange(
     Raises `TooSlow`, `Unreachable` or `Unreadable` when the conversation itself breaks.
     """
     send(connection, probe, b"".join(connection.pack_commands(commands)), within_s=within_s)
-    return receive(connection, probe, len(commands), within_s=within_s)
+    replies = receive(connection, probe, len(commands), within_s=within_s)
+    for words, reply in zip(commands, replies, strict=True):
+        connection.own.called(_counted_as(words), [reply])
+    return replies
+
+
+def _counted_as(words: tuple[Argument, ...]) -> str:
+    """Return the name under which commandstats counts a command."""
+    name = str(words[0]).lower()
+    return f"{name}|{str(words[1]).lower()}" if name in _CONTAINERS else name
 
 
 def send(connection: Dialled, probe: Probe, packed: bytes, *, within_s: float = math.inf) -> None:

@@ -45,14 +45,14 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
     """Read the counters once. Raises a `SourceError` when INFO cannot be read: without it there is nothing."""
     started = time.monotonic()
     ears = listen(session, scope)
+    own = session.own.copy()
     replies = ask(session, [_SECTIONS, ("TIME",)])
     if isinstance(replies[0], ResponseError):
         raise refused(session, replies[0], "+info")
     told = parsed(shaped(replies[0], bytes))
     ours = isinstance(replies[1], ResponseError)
     observed_at = datetime.now(UTC) if ours else moment(shaped(replies[1], tuple[bytes, bytes]))
-    dialled = Node(session=session, told=told)
-    dialled.hear(told)
+    dialled = Node(session=session, told=told, own=own)
     beside = around(session, told, replicas=True)
     dialled.replica = told.get("role") == "slave" and bool(beside.primaries)
     gaps = [*ears.gaps, *beside.cluster_gaps, *beside.replica_gaps, *_refreshed(beside)]
@@ -81,7 +81,7 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
         maxmemory_bytes=_sum(holders, "maxmemory"),
         maxmemory_policy=told.get("maxmemory_policy", ""),
         changes=_sum(holders, "rdb_changes_since_last_save"),
-        calls=_counted(holders, "cmdstat_", "calls"),
+        calls=_calls([node for node in nodes if not node.replica]),
         errors=_counted([node.told for node in nodes], "errorstat_", "count"),
         missed=missed,
         written=written,
@@ -103,10 +103,11 @@ def _refreshed(beside: Around) -> Iterator[Gap]:
 
 
 def _refresh(node: Node) -> Gap | None:
+    own = node.session.own.copy()
     try:
         (reply,) = ask(node.session, [_SECTIONS])
         if not isinstance(reply, ResponseError):
-            node.hear(parsed(shaped(reply, bytes)))
+            node.hear(parsed(shaped(reply, bytes)), own)
             return None
         error = refused(node.session, reply, "+info")
     except SourceError as broken:
@@ -163,6 +164,18 @@ def _stale(holders: Sequence[Mapping[str, str]]) -> float:
     if not any(weights):
         return max(shares, default=0.0)
     return sum(share * weight for share, weight in zip(shares, weights, strict=True)) / sum(weights)
+
+
+def _calls(holders: Sequence[Node]) -> dict[str, int]:
+    """Return the calls of each command without our own; before Redis 7.0 those of `CLIENT …` are one command's."""
+    counts: Counter[str] = Counter()
+    for node in holders:
+        told = _counted([node.told], "cmdstat_", "calls")
+        for name, own in node.own.calls.items():
+            counted = name if name in told else name.partition("|")[0]
+            told[counted] = told.get(counted, 0) - own
+        counts.update(told)
+    return {name: count for name, count in counts.items() if count > 0}
 
 
 def _counted(holders: Sequence[Mapping[str, str]], prefix: str, field: str) -> dict[str, int]:

@@ -40,10 +40,9 @@ class Node(Struct, kw_only=True):
     replica: bool = False
     lost: Gap | None = None
 
-    def hear(self, told: dict[str, str]) -> None:
-        """Take a new INFO, read after every look-up of ours so far."""
-        self.told = told
-        self.own = LookUps(hits=self.session.own.hits, misses=self.session.own.misses)
+    def hear(self, told: dict[str, str], own: LookUps) -> None:
+        """Take a new INFO, and what was ours before it."""
+        self.told, self.own = told, own
 
     @property
     def address(self) -> str:

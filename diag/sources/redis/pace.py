@@ -16,14 +16,14 @@ from pathlib import Path
 from diag.sources.redis.connection import Session, ask
 from diag.wire.probe import Probe
 
-BATCH_KEYS = 100
-"""Keys of one SCAN or one batch: blocks the server for about 0.2 ms; the batch, not the rate, sets the stall."""
+BATCH_KEYS = 50
+"""Keys of one SCAN and of one batch of look-ups: 0.1 ms each; the batch, not the rate, is what others may wait for."""
 _SCHEDULED = Path("/proc/thread-self/schedstat")  # nanoseconds run, nanoseconds queued, times run
 AHEAD = 4
 """Batches under way in a full pass: the server works on one while we read another."""
 _KEYS_PER_S = 20_000
 _BARE_TRIPS, _BARE_S = 5, 0.02  # cheap round trips before, as many as fit: a far server gets one
-_RECENT = 20  # batches: 0.1 s at full rate
+_RECENT = 20  # batches: 0.05 s at full rate
 _P95 = 0.95
 _SOME = 5  # batches that make a state of what could be one hiccup
 _MOST_HALVINGS = 3  # 2,500 keys/s; from there on it is the machine between that is slow, or we stop
@@ -31,7 +31,7 @@ _DOUBLED = 2.0
 _FELT_S = 0.0005  # half a millisecond: below, a doubling is the scheduler's
 _SUFFERING_S = 0.005
 _LEAST_TIME = 0.25  # of the command's deadline, left for whatever comes after the sample
-_TOGETHER = 10  # most batches under way at a time, to a server so far away that one would leave it idle
+_TOGETHER = 20  # most batches under way at a time, to a server so far away that one would leave it idle
 
 
 class Pace:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from typing import ClassVar
 
 from msgspec import Struct, field
 from redis.exceptions import ResponseError
@@ -25,7 +26,7 @@ from diag.sources.redis.faults import is_elsewhere
 from diag.sources.redis.pace import BATCH_KEYS, Pace, clock_s
 
 _BITS = 64
-_BLOCKS = 10
+_BLOCKS = 20
 _GONE, _LASTING = -2, -1  # PEXPIRETIME's answers for a key that is not there, and for one that never expires
 _LOOK_UP = b"*2\r\n$11\r\nPEXPIRETIME\r\n$%d\r\n%b\r\n"
 _LOOK_UP_BEFORE = b"*2\r\n$4\r\nPTTL\r\n$%d\r\n%b\r\n"
@@ -62,6 +63,8 @@ class Sample(Struct):
 class Turn(Struct):
     """One chain of batches that draw names, each of which begins where the one before ended."""
 
+    command: ClassVar[str] = ""
+
     def words(self) -> tuple[bytes, int]:
         """Return the commands that draw the next names, packed, and how many they are; 0 when there is no next."""
         raise NotImplementedError
@@ -78,6 +81,7 @@ class Walk(Turn):
     `remembers`, those of its first step, into which the last step of another walk may reach.
     """
 
+    command: ClassVar[str] = "scan"
     seen: set[bytes] = field(default_factory=set)
     remembers: bool = True
     cursor: int = 0
@@ -115,6 +119,7 @@ class Walk(Turn):
 class Draws(Turn):
     """Random keys with replacement; `draws` is how many are still to come."""
 
+    command: ClassVar[str] = "randomkey"
     draws: int = 0
 
     def words(self) -> tuple[bytes, int]:
@@ -240,8 +245,10 @@ def drawn(server: Server, turns: Sequence[Turn], enough: int | None = None, most
         for batch in under_way:
             replies = receive(session.connection, session.probe, len(batch.names) + batch.count)
             pace.took(clock_s() - batch.clock_s)
+            session.own.called("pexpiretime" if server.modern else "pttl", replies[: len(batch.names)])
             _keep(session, sample, batch.names, replies[: len(batch.names)])
             if batch.turn is not None and batch.count:
+                session.own.called(batch.turn.command, replies[len(batch.names) :])
                 found = batch.turn.drew(replies[len(batch.names) :])
                 waiting.append(batch.turn)
                 if isinstance(found, ResponseError):
