@@ -29,6 +29,7 @@ _SPREADS, _DEVIATIONS = 4.5, 6.0  # a step in a hundred thousand passes the one 
 _FEW_MISSES = 8.0  # Poisson's bound means little where less than one is expected
 _TIMES = 2.0  # a storm at least doubles the misses
 _SKIRTS = 0.5  # of the bound: enough for a step that the storm only touches
+_BEGINNING, _NOISES = 0.4, 2.0  # of the next steps' extra misses, and standard deviations: a step that it begins in
 _LEAST_S = 3.0  # at fine steps: one slow reading makes one odd step
 _LEAST_MISSES = 50.0  # so many queries are nothing to any database
 _BRIDGED_S = 3.0  # a lull within a storm
@@ -205,7 +206,16 @@ def _with_skirts(misses: Increments, usual: _Usual, place: int) -> tuple[int, in
         first -= 1
     while last + 1 < len(amounts) and amounts[last + 1] > usual.skirt(last + 1):
         last += 1
+    if first > 0 and _begins_before(misses, usual, first, min(last, first + 2)):
+        first -= 1
     return first, last
+
+
+def _begins_before(misses: Increments, usual: _Usual, first: int, third: int) -> bool:
+    """Whether the step before the first already has a good part of what the next have, beyond Poisson's noise."""
+    extra = [misses.amounts[place] - usual.misses[place] for place in range(first - 1, third + 1)]
+    noise = _NOISES * math.sqrt(usual.misses[first - 1]) + _NOISES
+    return extra[0] > max(noise, _BEGINNING * statistics.median(extra[1:]))
 
 
 def _storm(misses: Increments, reads: Sequence[float] | None, usual: _Usual, run: tuple[int, int]) -> Storm | None:
