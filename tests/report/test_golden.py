@@ -95,7 +95,9 @@ WORLDS = {
             family("product:page:{n}", *[290 + number / 1_500 for number in range(3_000)]),
             family("session:{hash}", *[60 + 1.77 * number for number in range(2_000)]),
             total_keys=180_000,
-        )
+        ),
+        redis_load(keyspace_hits=95_000_000, keyspace_misses=5_000_000, keys=180_000),
+        redis_load(after_s=2.0, keyspace_hits=95_000_780, keyspace_misses=5_000_020, keys=180_000),
     ],
     "cache-hit": [
         redis_load(
