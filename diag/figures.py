@@ -77,7 +77,14 @@ def quantity(value: float, unit: str) -> str:
         case "":
             return number(value)
         case _:
-            return f"{number(value)} {unit.removesuffix('s') if value == 1 else unit}"
+            return f"{number(value)} {_one(unit) if value == 1 else unit}"
+
+
+def _one(unit: str) -> str:
+    """Return the singular of a unit: "queries" is one query."""
+    if unit == "series":
+        return unit
+    return f"{unit.removesuffix('ies')}y" if unit.endswith("ies") else unit.removesuffix("s")
 
 
 def sparkline(values: tuple[float, ...]) -> str:

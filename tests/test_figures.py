@@ -116,6 +116,9 @@ def test_grep_finds_the_digits_once_the_spaces_are_gone(value):
         (1, "ratio", "100.0 %"),
         (12_000, "", "12 000"),
         (12_000, "records", "12 000 records"),
+        (1, "records", "1 record"),
+        (1, "queries", "1 query"),
+        (1, "series", "1 series"),
     ],
 )
 def test_a_unit_chooses_the_form(value, unit, text):
