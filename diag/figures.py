@@ -83,9 +83,9 @@ def quantity(value: float, unit: str) -> str:
 def _singular(unit: str) -> str:
     """Turn "queries", "misses/s" and "keys" into one of them."""
     noun, slash, per = unit.partition("/")
-    if noun.endswith("ies"):
+    if noun.endswith("ies") and noun != "series":
         noun = f"{noun[:-3]}y"
-    else:
+    elif noun != "series":
         noun = noun[:-2] if noun.endswith(("sses", "xes", "shes", "ches")) else noun.removesuffix("s")
     return noun + slash + per
 

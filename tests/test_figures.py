@@ -121,6 +121,7 @@ def test_grep_finds_the_digits_once_the_spaces_are_gone(value):
         (1, "misses/s", "1 miss/s"),
         (2, "misses/s", "2 misses/s"),
         (1, "indexes", "1 index"),
+        (1, "series", "1 series"),
     ],
 )
 def test_a_unit_chooses_the_form(value, unit, text):

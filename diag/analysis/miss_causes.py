@@ -124,10 +124,10 @@ def _of_counters(made: Reads, uptime_s: float, *, cold: bool) -> Cause:
         return Cause.LOCK
     if made.probes >= _MOST * made.misses:
         return Cause.PROBES
-    if cold or (uptime_s < _COLD_S and first_reads):
-        return Cause.COLD
     if max(made.sets, made.created) <= _SOME * made.misses:
         return Cause.ABSENT
+    if cold or (uptime_s < _COLD_S and first_reads):
+        return Cause.COLD
     if made.created >= _MOST * made.misses:
         return Cause.FIRST if first_reads else Cause.EXPIRED
     return Cause.UNKNOWN

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka_worlds import frame, history, members, place
+from miss_worlds import named
 from worlds import (
     backend,
     cache_history,
@@ -185,20 +186,40 @@ TRANSACTIONS = st.lists(
     min_size=1,
     max_size=3,
 )
+NAMED = st.none() | st.dictionaries(NAMES, st.integers(1, 10**6), max_size=25).map(named)
+TOLD = st.fixed_dictionaries(
+    {
+        "calls": st.dictionaries(st.sampled_from(["set", "setnx", "unlink", "incr", "exists", "flushall"]), COUNTS),
+        "run_id": st.sampled_from("aaaab"),
+        "expired_stale_ratio": st.floats(0, 1),
+        "missed": NAMED,
+        "written": NAMED,
+    }
+)
 LOADS = st.lists(
     st.builds(
-        lambda counted, policy, after_s: redis_load(after_s=after_s, maxmemory_policy=policy, **counted),
+        lambda counted, policy, after_s, told: redis_load(after_s=after_s, maxmemory_policy=policy, **counted, **told),
         st.fixed_dictionaries(
             dict.fromkeys(
-                ("keyspace_hits", "keyspace_misses", "evicted_keys", "used_memory_bytes", "maxmemory_bytes", "keys"),
+                (
+                    "keyspace_hits",
+                    "keyspace_misses",
+                    "evicted_keys",
+                    "used_memory_bytes",
+                    "maxmemory_bytes",
+                    "keys",
+                    "expired_keys",
+                    "changes",
+                ),
                 COUNTS,
             )
         ),
         st.sampled_from(["noeviction", "allkeys-lru", "volatile-ttl", "?"]),
-        st.sampled_from([0.0, 2.0]),
+        st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+        TOLD,
     ),
     min_size=1,
-    max_size=3,
+    max_size=8,
 )
 MOMENTS = st.lists(st.floats(0, 10**5), max_size=60).map(sorted)
 TOTALS = st.lists(st.floats(0, 1e15) | st.integers(0, 10**6), min_size=60, max_size=60)

@@ -64,6 +64,10 @@ CAUSES = {
     "a job has deleted them": (window(100, 300, sets=300, created=300, deleted=900, unlinks=1), "at once"),
     "another tool asks whether keys exist": (window(400, 400, exists=400), "EXISTS"),
     "keys that do not exist": (window(100, 300), "penetration"),
+    "keys that do not exist, soon after a start": (
+        look({"hits": 100, "misses": 300}, uptime_s=5.0, keyspace_hits=0, keyspace_misses=0),
+        "penetration",
+    ),
     "times to live that are too short": (always(300, sets=300, created=300, expired=300), "expire before"),
     "first reads": (window(100, 300, sets=300, created=300), "first reads"),
     "nothing shows": (always(300, sets=300), "no cause"),

@@ -90,6 +90,7 @@ WORLDS = {
         [(Severity.CRITICAL, "menu:main")],
     ),
     "a counter is written all the time": (look(*refreshes(*[50] * 12)), []),
+    "a counter that begins in the look": (look(*refreshes(0, 0, 0, *[50] * 9)), []),
     "one process refreshes early": (look(*refreshes(0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0)), []),
 }
 
