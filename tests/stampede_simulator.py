@@ -1,8 +1,8 @@
 """Readers, a cache and a database, event by event: what one joint expiry comes to under each protection.
 
-The oracle of `diag.analysis.protections`; it shares no formula with it. Reads come at random (Poisson); the database
-serves all queries at once, sharing its workers, or as many as it has connections, first come first served; each
-protection is what a client does when it reads, and when it has a connection.
+The oracle of `diag.analysis.protections`; it shares no formula with it. Reads come at random (Poisson), key by key, as
+long as they can change something; the database serves all queries at once, sharing its workers, or as many as it has
+connections, first come first served; each protection is what a client does when it reads, and when it has a connection.
 """
 
 from __future__ import annotations
@@ -10,41 +10,36 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from math import exp, inf, log, sqrt
+from math import ceil, exp, inf, log, sqrt
 
 from diag.analysis.protections import MeasuredStorm, Protection
 
 EARLY_SHARE, JITTER, LEASE_S, REFRESHES = 0.1, 0.2, 10.0, 7.0
+_EARLY = {Protection.EARLY_UNGATED, Protection.EARLY_LOCK, Protection.EARLY_PROBABILITY}
+_LOCKS = {Protection.LOCK, Protection.LEASE}
 
 
-@dataclass
 class Query:
-    """One recomputation: for which key, by which reader, and since when it waits."""
+    """One recomputation: for which key, by which reader's process, and since when it waits."""
 
-    key: Key
-    reader: Reader
-    ends: float = 0.0
+    __slots__ = ("came", "ends", "key", "process")
 
-
-@dataclass
-class Reader:
-    came: float
-    process: int = 0
+    def __init__(self, key: Key, came: float, process: int) -> None:
+        self.key, self.came, self.process, self.ends = key, came, process, 0.0
 
 
-@dataclass
 class Key:
     """When it expires, whether it has been written since, who holds its lock until when, who waits for it."""
 
-    expires: float
-    filled: bool = False
-    began: float = inf
-    locked_until: float = -inf
-    busy: set[int] = field(default_factory=set)
-    joined: list[Reader] = field(default_factory=list)
-    served_stale: float = 0.0
+    __slots__ = ("began", "busy", "expires", "filled", "joined", "locked_until", "served_stale")
+
+    def __init__(self, expires: float) -> None:
+        self.expires, self.filled, self.began = expires, False, inf
+        self.locked_until, self.served_stale = -inf, 0.0
+        self.busy: set[int] = set()
+        self.joined: list[tuple[float, int]] = []
 
 
 @dataclass
@@ -66,14 +61,13 @@ class Shared:
 
     def __init__(self, work: float, workers: int) -> None:
         self.work, self.workers = work, workers
-        self.done, self.now = 0.0, 0.0
+        self.done, self.now = 0.0, -inf
         self.queries: deque[Query] = deque()
 
-    def _rate(self) -> float:
-        return min(1.0, self.workers / len(self.queries)) if self.queries else 1.0
-
     def pass_to(self, now: float) -> None:
-        self.done += (now - self.now) * self._rate()
+        inside = len(self.queries)
+        if inside:
+            self.done += (now - self.now) * (self.workers / inside if inside > self.workers else 1.0)
         self.now = now
 
     def begin(self, query: Query) -> None:
@@ -81,13 +75,11 @@ class Shared:
         self.queries.append(query)
 
     def next_end(self) -> float:
-        return self.now + max(0.0, self.queries[0].ends - self.done) / self._rate() if self.queries else inf
-
-    def end(self) -> Query:
-        return self.queries.popleft()
-
-    def __len__(self) -> int:
-        return len(self.queries)
+        inside = len(self.queries)
+        if not inside:
+            return inf
+        left = max(0.0, self.queries[0].ends - self.done)
+        return self.now + (left * inside / self.workers if inside > self.workers else left)
 
 
 class Pooled(Shared):
@@ -119,11 +111,13 @@ class Storm:
         self.storm, self.protection = storm, protection
         self.refreshed = refreshed  # force that somebody, or nobody, refreshes early: both are rare somewhere
         self.chance = random.Random(seed)
-        width = storm.width_s
-        self.keys = [Key(self.chance.uniform(0, width) if width else 0.0) for _ in range(storm.keys)]
-        if protection is Protection.JITTER and storm.ttl_s:
-            for key in self.keys:
-                key.expires += storm.ttl_s * JITTER * self.chance.uniform(-1, 1)
+        self.each_per_s = storm.reads_per_s / storm.keys
+        self.ahead_s = self._ahead_s()
+        spread_s = storm.ttl_s * JITTER if protection is Protection.JITTER and storm.ttl_s else 0.0
+        self.keys = [
+            Key(self.chance.uniform(0, storm.width_s) + spread_s * self.chance.uniform(-1, 1))
+            for _ in range(storm.keys)
+        ]
         pooled = protection in {Protection.POOL, Protection.POOL_RECHECK}
         recheck = protection is Protection.POOL_RECHECK
         self.database = (
@@ -131,43 +125,50 @@ class Storm:
             if pooled
             else Shared(storm.recompute_s, storm.database_workers)
         )
-        self.seen, self.polls, self.order = Seen(), [], count()
+        self.order = count()
+        self.reads = [(self._next(key.expires - self.ahead_s), next(self.order), key) for key in self.keys]
+        heapq.heapify(self.reads)
+        self.polls: list[tuple[float, int, Key, float]] = []
+        self.seen = Seen()
+
+    def _ahead_s(self) -> float:
+        storm = self.storm
+        if self.protection in _EARLY:
+            return EARLY_SHARE * storm.ttl_s
+        if self.protection is Protection.XFETCH:
+            return storm.recompute_s * (log(1 + self.each_per_s * storm.recompute_s) + 8)
+        return 0.0
+
+    def _next(self, now: float) -> float:
+        return now + self.chance.expovariate(self.each_per_s)
 
     def run(self) -> Seen:
-        read, now = self._first_read(), 0.0
-        self.left = len(self.keys)
-        while self.left or self.database.queries or self.polls:
-            poll = self.polls[0][0] if self.polls else inf
-            end = self.database.next_end()
-            arrives = read if self.left else inf
-            now = min(arrives, poll, end)
-            self.database.pass_to(now)
-            if end <= now:
-                self._ended(self.database.end(), now)
-            elif poll <= now:
-                _, _, key, reader = heapq.heappop(self.polls)
-                self._wait_or_recompute(key, reader, now)
+        database, seen, reads, polls = self.database, self.seen, self.reads, self.polls
+        while reads or polls or database.queries:
+            read = reads[0][0] if reads else inf
+            poll = polls[0][0] if polls else inf
+            end = database.next_end()
+            if end <= read and end <= poll:
+                database.pass_to(end)
+                self._ended(database.queries.popleft(), end)
+            elif poll <= read:
+                _, _, key, came = heapq.heappop(polls)
+                database.pass_to(poll)
+                self._wait_or_recompute(key, came, poll)
             else:
-                read = now + self.chance.expovariate(self.storm.reads_per_s)
-                self._read(self.chance.choice(self.keys), now)
-            self.seen.peak = max(self.seen.peak, len(self.database))
-        self.seen.staleness = sum(key.served_stale for key in self.keys) / len(self.keys)
-        self.seen.early = self.keys[0].began < self.keys[0].expires
-        return self.seen
-
-    def _first_read(self) -> float:
-        begin = min(key.expires for key in self.keys)
-        if self.protection in {Protection.EARLY_UNGATED, Protection.EARLY_LOCK, Protection.EARLY_PROBABILITY}:
-            begin -= EARLY_SHARE * self.storm.ttl_s
-        if self.protection is Protection.XFETCH:
-            begin -= self.storm.recompute_s * (log(1 + self.storm.reads_per_s * self.storm.recompute_s) + 8)
-        self.database.now = begin
-        return begin + self.chance.expovariate(self.storm.reads_per_s)
+                key = reads[0][2]
+                if key.filled:
+                    heapq.heappop(reads)
+                    continue
+                heapq.heapreplace(reads, (self._next(read), next(self.order), key))
+                database.pass_to(read)
+                self._read(key, read)
+            seen.peak = max(seen.peak, len(database.queries))
+        seen.staleness = sum(key.served_stale for key in self.keys) / len(self.keys)
+        seen.early = self.keys[0].began < self.keys[0].expires
+        return seen
 
     def _read(self, key: Key, now: float) -> None:
-        if key.filled:
-            return
-        reader = Reader(now, self.chance.randrange(self.storm.processes or 1))
         early = now < key.expires
         if early and not self._refreshes(key, now):
             self.seen.readers += key.began < inf
@@ -175,67 +176,72 @@ class Storm:
         self.seen.readers += 1
         match self.protection:
             case Protection.LOCK | Protection.LEASE:
-                self._wait_or_recompute(key, reader, now)
+                self._wait_or_recompute(key, now, now)
             case Protection.EARLY_LOCK:
-                if early and key.locked_until > now:
-                    return
-                self._wait_or_recompute(key, reader, now)
+                if not early or key.locked_until <= now:
+                    self._wait_or_recompute(key, now, now)
             case Protection.STALE:
-                if key.locked_until > now:
-                    key.served_stale = max(key.served_stale, now - key.expires)
+                key.served_stale = max(key.served_stale, now - key.expires)
+                if key.locked_until <= now:
+                    self._recompute(key, now, now)
+            case Protection.PER_PROCESS:
+                process = self.chance.randrange(self.storm.processes or 1)
+                if process in key.busy:
+                    key.joined.append((now, process))
                 else:
-                    key.served_stale = max(key.served_stale, now - key.expires)
-                    self._recompute(key, reader, now)
-            case Protection.PER_PROCESS if reader.process in key.busy:
-                key.joined.append(reader)
+                    self._recompute(key, now, now, process)
             case _:
-                self._recompute(key, reader, now)
+                self._recompute(key, now, now)
 
     def _refreshes(self, key: Key, now: float) -> bool:
-        ahead, storm = key.expires - now, self.storm
         match self.protection:
             case Protection.EARLY_UNGATED | Protection.EARLY_LOCK:
-                return ahead <= EARLY_SHARE * storm.ttl_s
+                return True
             case Protection.EARLY_PROBABILITY:
-                each = storm.reads_per_s / storm.keys
-                chance = REFRESHES / (each * EARLY_SHARE * storm.ttl_s)
-                return ahead <= EARLY_SHARE * storm.ttl_s and self.refreshed is not False and self._by(chance)
+                return self.refreshed is not False and self._by(REFRESHES / (self.each_per_s * self.ahead_s))
             case Protection.XFETCH:
-                return self._by(exp(-ahead / storm.recompute_s))
+                return self._by(exp((now - key.expires) / self.storm.recompute_s))
         return False
 
     def _by(self, chance: float) -> bool:
         return self.chance.random() < chance
 
-    def _recompute(self, key: Key, reader: Reader, now: float) -> None:
-        key.began = min(key.began, now)
-        ttl = self.storm.lock_ttl_s if self.protection is not Protection.LEASE else LEASE_S
-        key.locked_until = now + (ttl or inf)
-        key.busy.add(reader.process)
-        self.database.begin(Query(key, reader))
+    def _lock_s(self) -> float:
+        return LEASE_S if self.protection is Protection.LEASE else self.storm.lock_ttl_s or inf
 
-    def _wait_or_recompute(self, key: Key, reader: Reader, now: float) -> None:
+    def _recompute(self, key: Key, came: float, now: float, process: int = 0) -> None:
+        key.began = min(key.began, now)
+        key.locked_until = now + self._lock_s()
+        key.busy.add(process)
+        self.database.begin(Query(key, came, process))
+
+    def _wait_or_recompute(self, key: Key, came: float, now: float) -> None:
         if key.filled:
-            self.seen.waited += now - reader.came
+            self.seen.waited += now - came
+        elif key.locked_until == inf:
+            key.joined.append((came, -1))  # it polls in vain until the key is filled, see `_ended`
         elif key.locked_until > now:
-            heapq.heappush(self.polls, (now + self.storm.poll_s, next(self.order), key, reader))
+            heapq.heappush(self.polls, (now + self.storm.poll_s, next(self.order), key, came))
         else:
-            self._recompute(key, reader, now)
+            self._recompute(key, came, now)
 
     def _ended(self, query: Query, now: float) -> None:
-        self.seen.recomputations += 1
-        self.seen.waited += now - query.reader.came
-        if not query.key.filled:
-            query.key.filled = True
-            self.left -= 1
-        here = query.reader.process
-        for reader in [one for one in query.key.joined if one.process == here]:
-            self.seen.waited += now - reader.came
-            query.key.joined.remove(reader)
+        seen, key, poll_s = self.seen, query.key, self.storm.poll_s
+        seen.recomputations += 1
+        seen.waited += now - query.came
+        key.filled = True
+        if key.joined:
+            here = query.process
+            for came, process in key.joined:
+                if process == here:
+                    seen.waited += now - came
+                elif process < 0:
+                    seen.waited += ceil((now - came) / poll_s) * poll_s
+            key.joined = [one for one in key.joined if one[1] not in {here, -1}]
         if isinstance(self.database, Pooled):
             self.database.admit()
             for passed in self.database.passed:
-                self.seen.waited += now - passed.reader.came
+                seen.waited += now - passed.came
             self.database.passed.clear()
 
 
@@ -252,7 +258,7 @@ class Mean:
 
 
 FIGURES = ("recomputations", "database_peak_queries", "added_wait_s", "staleness_s")
-LEAST_RUNS = 24
+LEAST_RUNS, LEAST_KEYS = 24, 2_000
 
 
 def mean(storm: MeasuredStorm, protection: Protection, *, runs: int, seed: int = 0, settled: float = 0.0) -> Mean:
@@ -264,6 +270,7 @@ def mean(storm: MeasuredStorm, protection: Protection, *, runs: int, seed: int =
     missed = exp(-REFRESHES) if rarely else 0.0  # what p is chosen for: no read of the window refreshes
     sums, squares = [0.0] * 4, [0.0] * 4
     made = Mean((), (), 0)
+    few = max(3, min(LEAST_RUNS, LEAST_RUNS * LEAST_KEYS // (storm.keys * 10)))
     for run in range(1, runs + 1):
         one = _figures(storm, protection, seed + 7919 * run, rarely or None)
         if rarely:
@@ -272,9 +279,10 @@ def mean(storm: MeasuredStorm, protection: Protection, *, runs: int, seed: int =
         for place, figure in enumerate(one):
             sums[place] += figure
             squares[place] += figure * figure
-        if run == runs or (run >= LEAST_RUNS and run % LEAST_RUNS == 0):
+        if run == runs or run % few == 0:
             figures = tuple(total / run for total in sums)
-            errors = tuple(sqrt(max(0.0, s / run - m * m) / run) for s, m in zip(squares, figures, strict=True))
+            spreads = (max(0.0, square / run - one * one) for square, one in zip(squares, figures, strict=True))
+            errors = tuple(sqrt(spread / max(1, run - 1)) for spread in spreads)
             made = Mean(figures, errors, run)
             if made.settled(settled):
                 break

@@ -98,14 +98,16 @@ def lease(storm: MeasuredStorm) -> Effect:
 
 
 def _locked(storm: MeasuredStorm, ttl_s: float | None) -> Effect:
-    rate, s = storm.reads_per_s, storm.recompute_s
+    s = storm.recompute_s
     holders = 1 if not ttl_s else 1 + math.floor(s / ttl_s)
+    return Effect(recomputations=holders, peak_queries=holders, added_wait_s=_behind_lock_s(storm))
+
+
+def _behind_lock_s(storm: MeasuredStorm) -> float:
+    """Return the mean wait: all of the recompute for the first, half of it and half a poll for the others."""
+    s = storm.recompute_s
     others_s = s / 2 + storm.poll_s / 2
-    return Effect(
-        recomputations=holders,
-        peak_queries=holders,
-        added_wait_s=others_s + (s - others_s) * share_of_first(rate * s),
-    )
+    return others_s + (s - others_s) * share_of_first(storm.reads_per_s * s)
 
 
 def early_ungated(storm: MeasuredStorm) -> Effect:
@@ -128,7 +130,7 @@ def early_lock(storm: MeasuredStorm) -> Effect | None:
     return Effect(
         recomputations=1.0,
         peak_queries=1.0,
-        added_wait_s=(1 - nobody) * in_time + nobody * lock(storm).added_wait_s,
+        added_wait_s=(1 - nobody) * in_time + nobody * _behind_lock_s(storm),
     )
 
 
@@ -143,14 +145,14 @@ def early_probability(storm: MeasuredStorm) -> Effect | None:
     s, workers = storm.recompute_s, storm.database_workers
     ahead_s = EARLY_SHARE * storm.ttl_s
     rate = min(storm.reads_per_s, REFRESHES_EXPECTED / ahead_s)
-    few, all_ = unprotected(rate, s, workers), unguarded(storm)
+    few, all_ = unprotected(rate, s, workers), unprotected(storm.reads_per_s, s, workers)
     nobody = math.exp(-rate * ahead_s)
     recomputed = (1 - nobody) * few.recomputations + nobody * all_.recomputations
     few_wait_s = _among_readers_s(few, rate / storm.reads_per_s, storm.reads_per_s)
     return Effect(
         recomputations=recomputed,
         peak_queries=recomputed,
-        added_wait_s=(1 - nobody) * few_wait_s + nobody * all_.added_wait_s,
+        added_wait_s=(1 - nobody) * few_wait_s + nobody * all_.waited_s / all_.recomputations,
     )
 
 

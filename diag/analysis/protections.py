@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from diag.analysis import joint_expiry, one_expiry
 from diag.analysis.one_expiry import JITTER_RATIO
-from diag.analysis.storm_growth import Effect, Estimate, MeasuredStorm, from_duplicates, from_fill
+from diag.analysis.storm_growth import Effect, Estimate, MeasuredStorm, from_duplicates, from_fill, recomputations
 from diag.snapshots.base import Row
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "ranked",
 ]
 _SEEN_GAIN = 0.8  # of today's figure: what is nearer to it lies within the error of these figures
+MOST_LOAD, MOST_WORKERS = 8.0, 64  # of one key: the proved range ends here; a load of 8 is 10,000 recomputations
 
 
 class Protection(StrEnum):
@@ -53,15 +54,23 @@ class Protection(StrEnum):
     LEASE = "lease"
 
 
+_SPREADING = {Protection.JITTER, Protection.EARLY_PROBABILITY}
+_BOUNDING = {Protection.POOL, Protection.POOL_RECHECK}
+
+
 class Forecast(Struct, frozen=True, kw_only=True):
-    """What one protection makes of one expiry (of all keys together), on average."""
+    """What one protection makes of one expiry (of all keys together), on average, within a fifth.
+
+    A figure that cannot be said so is None; with `at_least`, so many recomputations or more.
+    """
 
     protection: Protection
     recomputations: float
-    database_peak_queries: float
-    added_wait_s: float
-    staleness_s: float
+    database_peak_queries: float | None
+    added_wait_s: float | None
+    staleness_s: float | None
     gain: bool
+    at_least: bool = False
 
 
 def forecasts(storm: MeasuredStorm) -> tuple[Forecast, ...]:
@@ -72,6 +81,10 @@ def forecasts(storm: MeasuredStorm) -> tuple[Forecast, ...]:
 
 
 def _effects(storm: MeasuredStorm) -> dict[Protection, Effect]:
+    if storm.keys > 1 and storm.reads_per_s <= 0:
+        return {Protection.TODAY: Effect(recomputations=0.0, peak_queries=0.0, added_wait_s=0.0)}
+    if storm.keys <= 1 and (storm.load > MOST_LOAD or storm.database_workers > MOST_WORKERS):
+        return _beyond(storm)
     of = one_expiry if storm.keys <= 1 else joint_expiry
     made = {
         Protection.TODAY: of.unguarded(storm),
@@ -90,15 +103,38 @@ def _effects(storm: MeasuredStorm) -> dict[Protection, Effect]:
     return {protection: effect for protection, effect in made.items() if effect is not None}
 
 
+def _beyond(storm: MeasuredStorm) -> dict[Protection, Effect]:
+    """Return what holds for one key under any load: a lower bound of today's flood, and those that are exact."""
+    bound_s = min(storm.recompute_s, MOST_LOAD * storm.database_workers / storm.reads_per_s)
+    least = recomputations(storm.reads_per_s, bound_s, storm.database_workers)
+    flood = Effect(recomputations=least, at_least=True, peak_queries=None, added_wait_s=None)
+    return {
+        Protection.TODAY: flood,
+        Protection.POOL: one_expiry.pool(storm),
+        Protection.POOL_RECHECK: one_expiry.pool_recheck(storm),
+        Protection.LOCK: one_expiry.lock(storm),
+        Protection.EARLY_UNGATED: flood,
+        Protection.JITTER: flood,
+        Protection.STALE: one_expiry.stale(storm),
+        Protection.LEASE: one_expiry.lease(storm),
+    }
+
+
 def _judged(protection: Protection, effect: Effect, today: Effect) -> Forecast:
-    fewer = effect.recomputations < _SEEN_GAIN * today.recomputations
+    fewer = not effect.at_least and effect.recomputations < _SEEN_GAIN * today.recomputations
+    if today.peak_queries is not None:
+        lower = effect.peak_queries is not None and effect.peak_queries < _SEEN_GAIN * today.peak_queries
+    else:  # the database does not keep up today: with these it does, or is bounded
+        lower = protection in _SPREADING and not effect.at_least and today.at_least
+        lower = lower or (protection in _BOUNDING and effect.peak_queries is not None)
     return Forecast(
         protection=protection,
         recomputations=effect.recomputations,
         database_peak_queries=effect.peak_queries,
         added_wait_s=effect.added_wait_s,
         staleness_s=effect.staleness_s,
-        gain=fewer or effect.peak_queries < _SEEN_GAIN * today.peak_queries,
+        gain=fewer or lower,
+        at_least=effect.at_least,
     )
 
 
@@ -159,14 +195,17 @@ class ProtectionRow(Row, frozen=True, kw_only=True):
 
     `database_peak_queries` counts queries at once; `added_wait_s` is the mean over readers who come from the
     first recomputation until the cache is filled; `staleness_s` is how far beyond its time to live a value is
-    served; `gain` is "no gain" where it changes too little to be worth it.
+    served; `gain` is "no gain" where it changes too little to be worth it, "unknown" where no peak can be said.
+    None: not to be forecast within a fifth; `bound` is "at least" where so many recomputations, or more, are all
+    that can be said.
     """
 
     protection: str
     recomputations: float
-    database_peak_queries: float
-    added_wait_s: float
-    staleness_s: float
+    bound: str
+    database_peak_queries: float | None
+    added_wait_s: float | None
+    staleness_s: float | None
     gain: str
 
 
@@ -177,10 +216,24 @@ def protection_rows(storm: MeasuredStorm, target: str = "default") -> tuple[Prot
             target=target,
             protection=one.protection.value,
             recomputations=round(one.recomputations, 1),
-            database_peak_queries=round(one.database_peak_queries, 1),
-            added_wait_s=round(one.added_wait_s, 4),
-            staleness_s=round(one.staleness_s, 4),
-            gain="today" if one.protection is Protection.TODAY else "yes" if one.gain else "no gain",
+            bound="at least" if one.at_least else "",
+            database_peak_queries=_rounded(one.database_peak_queries, 1),
+            added_wait_s=_rounded(one.added_wait_s, 4),
+            staleness_s=_rounded(one.staleness_s, 4),
+            gain=_gain(storm, one),
         )
         for one in forecasts(storm)
     )
+
+
+def _gain(storm: MeasuredStorm, one: Forecast) -> str:
+    if one.protection is Protection.TODAY:
+        return "today"
+    if one.gain:
+        return "yes"
+    nothing = {Protection.EARLY_UNGATED} if storm.keys > 1 else {Protection.EARLY_UNGATED, Protection.JITTER}
+    return "no gain" if one.protection in nothing or one.database_peak_queries is not None else "unknown"
+
+
+def _rounded(figure: float | None, places: int) -> float | None:
+    return None if figure is None else round(figure, places)

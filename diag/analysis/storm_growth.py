@@ -48,12 +48,16 @@ class MeasuredStorm(Struct, frozen=True, kw_only=True):
 
 
 class Effect(Struct, frozen=True, kw_only=True):
-    """One expiry under one protection, on average: the figures that `protections.Forecast` explains."""
+    """One expiry under one protection, on average: the figures that `protections.Forecast` explains.
+
+    None: not to be forecast within a fifth. `at_least`: so many recomputations or more.
+    """
 
     recomputations: float
-    peak_queries: float
-    added_wait_s: float
-    staleness_s: float = 0.0
+    peak_queries: float | None
+    added_wait_s: float | None
+    staleness_s: float | None = 0.0
+    at_least: bool = False
 
 
 class Flood(Struct, frozen=True, kw_only=True):

@@ -1,19 +1,26 @@
 """What to do about a miss storm, for one hot key and for many: safest first, with what each step would buy."""
 
+import math
+
 from diag.analysis.protections import Forecast, MeasuredStorm, Protection, forecasts
-from diag.findings import Phrase, Quantity, Risk, Step, say
+from diag.findings import Command, Phrase, Quantity, Risk, ShellCommand, Step, say
+from diag.text import KeyText
+
+_LEAST_LOCK_MS, _LOCK_RECOMPUTES = 5_000, 10  # under load a recompute takes far longer than alone: p99.9 is safe
+_PATTERN = ShellCommand(("diag", "runbook", "show", "cache-stampede/expiry-cliff"))  # says where the Python is
 
 
-def against_one_key(storm: MeasuredStorm) -> tuple[Step, ...]:
+def against_one_key(storm: MeasuredStorm, key: KeyText | None = None) -> tuple[Step, ...]:
     """Return the steps for one key that all its readers recompute; those without gain are not in it."""
+    lock = _lock_command(storm, key)
     return _steps(
         storm,
         (
-            (Protection.POOL, _POOL, Risk.REVERSIBLE),
-            (Protection.STALE, _STALE, Risk.REVERSIBLE),
-            (Protection.LOCK, _LOCK, Risk.REVERSIBLE),
-            (Protection.EARLY_LOCK, _EARLY_LOCK, Risk.REVERSIBLE),
-            (Protection.EARLY_PROBABILITY, _early_by_chance(storm), Risk.REVERSIBLE),
+            (Protection.POOL, _POOL, None),
+            (Protection.STALE, _STALE, _PATTERN),
+            (Protection.LOCK, _LOCK, lock),
+            (Protection.EARLY_LOCK, _EARLY_LOCK, lock),
+            (Protection.EARLY_PROBABILITY, _early_by_chance(storm), None),
         ),
     )
 
@@ -23,10 +30,10 @@ def against_many_keys(storm: MeasuredStorm) -> tuple[Step, ...]:
     return _steps(
         storm,
         (
-            (Protection.POOL_RECHECK, _POOL_RECHECK, Risk.REVERSIBLE),
-            (Protection.JITTER, _JITTER, Risk.REVERSIBLE),
-            (Protection.STALE, _STALE, Risk.REVERSIBLE),
-            (Protection.LOCK, _LOCK, Risk.REVERSIBLE),
+            (Protection.POOL_RECHECK, _POOL_RECHECK, None),
+            (Protection.JITTER, _JITTER, None),
+            (Protection.STALE, _STALE, _PATTERN),
+            (Protection.LOCK, _LOCK, _lock_command(storm, None)),
         ),
     )
 
@@ -36,14 +43,22 @@ _POOL_RECHECK = say(
     "Cap the service's database pool at the cores of the database, and look at the cache once connected"
 )
 _STALE = say("Keep the value beyond its time to live: one reader refreshes it, the others get the old one"
-             " (templates/cache_pattern.py, shipped with diag)")  # fmt: skip
+             " (tested Python: templates/cache_pattern.py)")  # fmt: skip
 _LOCK = say(
-    "Let one reader recompute: SET {example}; release it only by its token", example="key:lock token NX PX 5000"
+    "In the service: only the reader to whom Redis answers OK recomputes; TOKEN is random, and only its owner"
+    " deletes the lock"
 )
 _EARLY_LOCK = say(
     "Refresh in the last 10 % of the time to live, under the same lock; without one it only moves the storm"
 )
 _JITTER = say("Write each time to live with 20 % of chance both ways: TTL * (0.8 + 0.4 * random)")
+
+
+def _lock_command(storm: MeasuredStorm, key: KeyText | None) -> ShellCommand:
+    """Return the command that the service sends before it recomputes; without a name for the key, a stand-in."""
+    lives_ms = max(_LEAST_LOCK_MS, _LOCK_RECOMPUTES * math.ceil(storm.recompute_s * 1000))
+    named = KeyText(f"{key.raw}:lock") if key else KeyText("KEY:lock")
+    return ShellCommand(("redis-cli", "SET", ("", named), "TOKEN", "NX", "PX", str(lives_ms)))
 
 
 def _early_by_chance(storm: MeasuredStorm) -> Phrase:
@@ -55,32 +70,32 @@ def _early_by_chance(storm: MeasuredStorm) -> Phrase:
     )
 
 
-def _steps(storm: MeasuredStorm, plan: tuple[tuple[Protection, Phrase, Risk], ...]) -> tuple[Step, ...]:
+def _steps(storm: MeasuredStorm, plan: tuple[tuple[Protection, Phrase, Command | None], ...]) -> tuple[Step, ...]:
     made = {one.protection: one for one in forecasts(storm)}
     now = made[Protection.TODAY]
     return tuple(
-        Step(title=title, risk=risk, expect=_buys(now, made[protection]))
-        for protection, title, risk in plan
+        Step(title=title, risk=Risk.REVERSIBLE, command=command, expect=_buys(now, made[protection]))
+        for protection, title, command in plan
         if protection in made and made[protection].gain
     )
 
 
 def _buys(now: Forecast, then: Forecast) -> Phrase:
-    """Say what the step changes, in what one can count at the next expiry; old values only where they are served."""
-    values = {
-        "before": Quantity(_seen(now.recomputations), "recomputations"),
-        "after": Quantity(_seen(then.recomputations), "recomputations"),
-        "peak": Quantity(_seen(then.database_peak_queries), "queries"),
-        "wait": Quantity(then.added_wait_s, "s"),
-    }
-    if not then.staleness_s:
-        return say("the next expiry costs {after} instead of {before}, {peak} at once; a reader waits {wait}", **values)
-    return say(
-        "the next expiry costs {after} instead of {before}, {peak} at once; a reader waits {wait}"
-        " and a value is served {stale} too long",
-        **values,
-        stale=Quantity(then.staleness_s, "s"),
-    )
+    """Say what the step changes, in what one can count at the next expiry; what cannot be forecast is not said."""
+    said = say("the next expiry costs {after} instead of {before}", after=_count(then), before=_count(now))
+    if then.database_peak_queries is not None:
+        peak = Quantity(_seen(then.database_peak_queries), "queries")
+        said = say("{said}, about {peak} at once", said=said, peak=peak)
+    if then.added_wait_s is not None:
+        said = say("{said}; a reader waits {wait}", said=said, wait=Quantity(then.added_wait_s, "s"))
+    if then.staleness_s:
+        said = say("{said}; a value is served {stale} too long", said=said, stale=Quantity(then.staleness_s, "s"))
+    return said
+
+
+def _count(one: Forecast) -> Phrase:
+    made = Quantity(_seen(one.recomputations), "recomputations")
+    return say("at least {made}", made=made) if one.at_least else say("{made}", made=made)
 
 
 def _seen(count: float) -> float:
