@@ -23,6 +23,7 @@ TTL_S: Final = 6.0
 KEYS: Final = ("limits:config", "rates:eur", "menu:main", "flags:all", "tariff:current")
 _SOON_S: Final = 4.0
 _FAMILY_KEYS: Final = 1_500
+_COLD_KEYS: Final = 8_000  # at some hundred reads a second, cold for a quarter of a minute
 
 
 def key_of(seed: int) -> str:
@@ -226,7 +227,7 @@ def more_traffic(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def cold_cache(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A server that has just been started, empty, and gets the whole traffic."""
-    pages = page_readers(seed, 350 + 20 * seed)
+    pages = msgspec.structs.replace(page_readers(seed, 350 + 20 * seed), keys=_COLD_KEYS)
     with _load.reading(_url(servers), pages, database=_load.shared(0.01), warm=False, seed=seed) as load:
         yield load
 
