@@ -24,6 +24,7 @@ TTL_S: Final = 6.0
 KEYS: Final = ("limits:config", "rates:eur", "menu:main", "flags:all", "tariff:current")
 _SOON_S: Final = 4.0
 _FAMILY_KEYS: Final = 1_500
+_COLD_KEYS: Final = 8_000  # at some hundred reads a second, cold for a quarter of a minute
 
 
 def key_of(seed: int) -> str:
@@ -47,7 +48,7 @@ def _one(key: str) -> Callable[[int], str]:
     return lambda _number: key
 
 
-def _pages(seed: int, per_s: float = 0.0, name: str = "page") -> Readers:
+def page_readers(seed: int, per_s: float = 0.0, name: str = "page") -> Readers:
     """Other traffic, which finds what it reads."""
     chance = random.Random(seed + 100)  # noqa: S311  a scenario, no secret
     return Readers(names=_numbered(name), keys=_FAMILY_KEYS, per_s=per_s or chance.uniform(80, 150))
@@ -67,25 +68,14 @@ def hot_key(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def unnamed_hot_key(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """The same, and nobody names the key."""
-    with _load.reading(_url(servers), _hot(seed), _pages(seed), seed=seed) as load:
+    with _load.reading(_url(servers), _hot(seed), page_readers(seed), seed=seed) as load:
         yield load
 
 
 @contextlib.contextmanager
 def on_a_replica(servers: Servers, seed: int = 0, *, replica_url: str = "") -> Iterator[Load]:
     """The same on a replica, from which everything is read: the primary misses nothing."""
-    with _load.reading(_url(servers), _hot(seed), _pages(seed), seed=seed, replica_url=replica_url) as load:
-        yield load
-
-
-@contextlib.contextmanager
-def evictions(servers: Servers, seed: int = 0) -> Iterator[Load]:
-    """A writer fills the memory, and what is read is thrown away."""
-    assert servers.redis is not None
-    with (
-        _load.reading(_url(servers), _pages(seed, 300), database=_load.shared(0.01), seed=seed) as load,
-        filling(servers.redis, "allkeys-lru", "evicted_keys"),
-    ):
+    with _load.reading(_url(servers), _hot(seed), page_readers(seed), seed=seed, replica_url=replica_url) as load:
         yield load
 
 
@@ -94,7 +84,7 @@ def lock_too_short(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A lock that lives for a second or so, and a recomputation that takes three."""
     readers = _hot(seed, lock_s=1.0 + 0.1 * (seed % 3), ttl_s=4.0)
     slow = _load.queueing(3.0)
-    with _load.reading(_url(servers), readers, _pages(seed), database=slow, seed=seed) as load:
+    with _load.reading(_url(servers), readers, page_readers(seed), database=slow, seed=seed) as load:
         yield load
 
 
@@ -102,7 +92,7 @@ def lock_too_short(servers: Servers, seed: int = 0) -> Iterator[Load]:
 def lock_orphaned(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """The reader that got the lock dies, and the lock outlives it."""
     readers = _hot(seed, lock_s=5.0 + seed % 3, ttl_s=4.0, holder_dies=1)
-    with _load.reading(_url(servers), readers, _pages(seed), seed=seed) as load:
+    with _load.reading(_url(servers), readers, page_readers(seed), seed=seed) as load:
         yield load
 
 
@@ -110,14 +100,14 @@ def lock_orphaned(servers: Servers, seed: int = 0) -> Iterator[Load]:
 def early_refresh(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """Below a fifth of the time to live every reader refreshes the key; nothing is ever missed."""
     readers = _hot(seed, early=0.2, ttl_s=7.0)
-    with _load.reading(_url(servers), readers, _pages(seed), seed=seed) as load:
+    with _load.reading(_url(servers), readers, page_readers(seed), seed=seed) as load:
         yield load
 
 
 @contextlib.contextmanager
 def mass_expiry(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A warm-up gave many keys one time to live, and they are read."""
-    items = _pages(seed, 350 + 20 * (seed % 5), "item")
+    items = page_readers(seed, 350 + 20 * (seed % 5), "item")
     with _load.reading(_url(servers), items, database=_load.shared(0.01), seed=seed) as load:
         _dying(_url(servers), items.every_key())
         yield load
@@ -134,7 +124,7 @@ def _dying(url: str, names: list[str]) -> None:
 @contextlib.contextmanager
 def unread_expiry(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """Many keys expire together, and nobody reads them: no storm."""
-    with _load.reading(_url(servers), _pages(seed, 300), seed=seed) as load:
+    with _load.reading(_url(servers), page_readers(seed, 300), seed=seed) as load:
         _dying(_url(servers), [f"export:{number}" for number in range(20_000)])
         yield load
 
@@ -142,7 +132,7 @@ def unread_expiry(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def invalidation(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A job deletes a whole family by the clock; their time to live has nothing to do with it."""
-    items = _pages(seed, 350 + 20 * (seed % 5), "item")
+    items = page_readers(seed, 350 + 20 * (seed % 5), "item")
 
     def delete(connection: redis.Redis) -> None:
         connection.unlink(*items.every_key())
@@ -158,7 +148,7 @@ def invalidation(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def new_keys(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A release reads and writes the same things under another version of their names."""
-    old = _pages(seed, 350 + 20 * (seed % 5), "v41:item")
+    old = page_readers(seed, 350 + 20 * (seed % 5), "v41:item")
     new = msgspec.structs.replace(old, names=_numbered("v42:item"))
     url = _url(servers)
     with _load.reading(url, old, database=_load.shared(0.01), seed=seed) as load:
@@ -196,7 +186,7 @@ def a_monitor(servers: Servers, seed: int = 0, *, first_s: float = 0.0) -> Itera
 @contextlib.contextmanager
 def _additional(servers: Servers, more: Readers, seed: int, first_s: float) -> Iterator[Load]:
     fast = _load.shared(0.01)
-    pages = _pages(seed)
+    pages = page_readers(seed)
     if not first_s:
         with _load.reading(_url(servers), pages, more, database=fast, seed=seed) as load:
             yield load
@@ -215,14 +205,16 @@ def _additional(servers: Servers, more: Readers, seed: int, first_s: float) -> I
 def rate_limits(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """Counters that live for two seconds each: they expire and come back all the time."""
     limits = Readers(names=_numbered("rate"), keys=300, per_s=250 + 20 * seed, ttl_s=2.0)
-    with _load.reading(_url(servers), limits, _pages(seed, 300), database=_load.queueing(0.001), seed=seed) as load:
+    with _load.reading(
+        _url(servers), limits, page_readers(seed, 300), database=_load.queueing(0.001), seed=seed
+    ) as load:
         yield load
 
 
 @contextlib.contextmanager
 def more_traffic(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """Three times as many reads, and with them three times as many misses: the ratio stays."""
-    pages, absent = _pages(seed, 150 + 10 * seed), _absent(15)
+    pages, absent = page_readers(seed, 150 + 10 * seed), _absent(15)
     with _load.reading(_url(servers), pages, absent, database=_load.shared(0.01), seed=seed) as load:
 
         def grow(_connection: redis.Redis) -> None:
@@ -236,7 +228,7 @@ def more_traffic(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def cold_cache(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """A server that has just been started, empty, and gets the whole traffic."""
-    pages = _pages(seed, 350 + 20 * seed)
+    pages = msgspec.structs.replace(page_readers(seed, 350 + 20 * seed), keys=_COLD_KEYS)
     with _load.reading(_url(servers), pages, database=_load.shared(0.01), warm=False, seed=seed) as load:
         yield load
 
@@ -244,7 +236,7 @@ def cold_cache(servers: Servers, seed: int = 0) -> Iterator[Load]:
 @contextlib.contextmanager
 def flushed(servers: Servers, seed: int = 0) -> Iterator[Load]:
     """Somebody flushes the whole database."""
-    pages = _pages(seed, 350 + 20 * seed)
+    pages = page_readers(seed, 350 + 20 * seed)
     with (
         _load.reading(_url(servers), pages, database=_load.shared(0.01), seed=seed) as load,
         _load.every(60.0, lambda connection: connection.flushall(), _url(servers), first_s=_SOON_S),
