@@ -9,9 +9,9 @@ from typing import Any
 from msgspec import Struct
 from running import diagnosed
 
-from diag.lab.cache_hit._filling import filling
 from diag.lab.cache_stampede import _load, _storms
 from diag.lab.cache_stampede._load import Load
+from diag.lab.filling import filling
 from diag.lab.servers import RedisServer, Servers
 
 HOT_KEY, MISS_BURST = "cache-stampede/hot-key", "cache-stampede/miss-burst"

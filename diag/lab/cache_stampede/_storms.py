@@ -16,7 +16,6 @@ import redis
 
 from diag.lab.cache_stampede import _load
 from diag.lab.cache_stampede._load import Load, Readers
-from diag.lab.filling import filling
 from diag.lab.servers import Servers
 
 OPTIONS: Final = ("--samples", "12", "--interval", "1")
