@@ -99,6 +99,22 @@ def test_a_pool_used_up_by_one_client_is_told_by_that_client(pooler, postgres):
         soon = ("--limit", "pg-long-tx/idle-in-transaction.idle_s=0", "--samples", "1")
         report = diagnosed("pg-long-tx", "--dsn", postgres.dsn, *soon)
         locks = diagnosed("pg-locks", "--dsn", postgres.dsn)
+        with psycopg.connect(pooler.replace("dbname=postgres", "dbname=pgbouncer"), autocommit=True) as console:
+            servers, clients = (rows(console, f"SHOW {what}") for what in ("SERVERS", "CLIENTS"))
+    kept = {found["subject"]["pid"] for found in report["findings"]}
+    links = {one["link"] for one in servers if int(one["remote_pid"]) in kept}
+    assert {one["application_name"] for one in clients if one["ptr"] in links} == {"web-7"}
+    assert all("remote_pid" in found["steps"][1]["expect"] for found in report["findings"])
     assert [found["check"] for found in report["findings"]] == ["pg-long-tx/idle-in-transaction"] * 10
     assert all("web-7" in found["summary"] for found in report["findings"])
     assert (locks["verdict"], locks["facts"]["waits"]) == ("clear", [])
+
+
+def rows(console: psycopg.Connection, asked: str) -> list[dict]:
+    """What pgbouncer's console answers; it knows the simple protocol only."""
+    told = console.pgconn.exec_(asked.encode())
+    names = [told.fname(column).decode() for column in range(told.nfields)]
+    return [
+        {name: (told.get_value(row, column) or b"").decode() for column, name in enumerate(names)}
+        for row in range(told.ntuples)
+    ]

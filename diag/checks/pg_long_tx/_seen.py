@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from diag.analysis.xmin_horizon import held_by
-from diag.findings import Command, Evidence, Phrase, Quantity, Risk, Step, say
+from diag.findings import Command, Evidence, Phrase, Quantity, Risk, ShellCommand, Step, say
 from diag.findings.commands import cancel_backend, look_at_backend, terminate_backend
 from diag.snapshots.postgres import Backend, PgTransactions
 
 _ACTIVITY = "pg_stat_activity"
+_POOLED = 3  # sessions from one address: fewer are a program's own
 
 
 def seen(facts: PgTransactions, backend: Backend) -> Iterator[Evidence]:
@@ -44,6 +45,31 @@ def look(backend: Backend) -> Step:
         risk=Risk.READ_ONLY,
         command=look_at_backend(backend.pid),
         expect=say("its state, client and open time are there; if its owner commits or rolls back, nothing is lost"),
+    )
+
+
+def behind_a_pooler(facts: PgTransactions, backend: Backend) -> tuple[Step, ...]:
+    """Lead to the real client, where so many sessions share one address that a pooler may stand there."""
+    address = backend.client_address
+    alike = sum(one.client_address == address for one in facts.backends)
+    if address is None or alike < _POOLED:
+        return ()
+    console = ("psql", ("--host=", address), "--port=6432", "--dbname=pgbouncer")
+    return (
+        Step(
+            title=say(
+                "{n} come from {address}: if that is pgbouncer, find the client behind pid {pid} on its console",
+                n=Quantity(alike, "sessions"),
+                address=address,
+                pid=backend.pid,
+            ),
+            risk=Risk.READ_ONLY,
+            command=ShellCommand((*console, "--command=SHOW SERVERS", "--command=SHOW CLIENTS")),
+            expect=say(
+                "the server with remote_pid {pid} has in link the ptr of a client: its addr and port are the real ones",
+                pid=backend.pid,
+            ),
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from diag.analysis.open_transactions import IDLE, open_transactions
 from diag.analysis.xmin_horizon import held_by
-from diag.checks.pg_long_tx._seen import end, look, seen
+from diag.checks.pg_long_tx._seen import behind_a_pooler, end, look, seen
 from diag.findings import Basis, Check, Finding, NoCommand, Quantity, Risk, Severity, Step, Subject, say
 from diag.snapshots.postgres import PgTransactions
 
@@ -50,7 +50,7 @@ def judge(facts: PgTransactions, limits: Limits) -> Iterator[Finding]:
             ),
             evidence=tuple(seen(facts, backend)),
             ruled_out=() if held_by(backend) is not None else (_INNOCENT_OF_BLOAT,),
-            steps=(look(backend), end(backend), _BOUND_IT),
+            steps=(look(backend), *behind_a_pooler(facts, backend), end(backend), _BOUND_IT),
         )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from worlds import client, gap, judged, pg_transactions
 
-from diag.findings import Outcome, Severity
+from diag.findings import Outcome, Severity, ShellCommand
 from diag.snapshots.postgres import Pid
+from diag.text import ServerText
 
 SLUG = "pg-long-tx/idle-in-transaction"
+POOLER = ServerText("10.0.0.9")
 
 
 def idle(silent_s: float, *, state: str = "idle in transaction", locks: int = 2, **more):
@@ -46,6 +48,18 @@ def test_a_reader_without_a_snapshot_is_not_accused_of_bloat():
 def test_it_is_ended_and_not_cancelled():
     (found,), _ = judged(SLUG, idle(90.0))
     assert "pg_terminate_backend" in found.steps[1].command.statement
+
+
+@pytest.mark.parametrize(("sessions", "led"), [(2, False), (3, True)])
+def test_where_many_come_from_one_address_the_way_through_a_pooler_is_told(sessions, led):
+    pool = [
+        client(100 + n, state="idle in transaction", open_s=65, silent_s=60, client_address=POOLER)
+        for n in range(sessions)
+    ]
+    found, *_ = judged(SLUG, pg_transactions(*pool))[0]
+    assert [step.command.argv[1] for step in found.steps if isinstance(step.command, ShellCommand)] == (
+        [("--host=", POOLER)] if led else []
+    )
 
 
 def test_a_gap_in_what_it_needs_is_unknown():
