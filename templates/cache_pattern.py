@@ -11,8 +11,9 @@ Prevents  keys written together from expiring together: each time to live differ
 Prevents  a flood of the database while Redis is down or empty: at most `loads_at_once` loads run in each process
 Does not  help a database that is too slow for its ordinary load; shield keys that do not exist (cache absence, too);
           make values agree: a reader may get one as old as ttl_s * 1.2 + grace_s (set grace_s to 0 where that is harm)
-Costs     one round trip for a read; a recompute longer than `lock_s` is done again, 1 + floor(recompute / lock) times
-          in all; whoever refreshes waits for it; a holder that dies delays readers of a missing key by `lock_s`
+Costs     one round trip for a read; whoever refreshes waits for it. The lock is not renewed: it lives `lock_s`, which
+          is `recompute_p999_s`; a longer recompute is done again, 1 + floor(recompute / lock) times in all; a holder
+          that dies delays readers of a missing key by up to `lock_s`
 """
 
 from __future__ import annotations

@@ -39,6 +39,15 @@ def show(slug: Annotated[str, typer.Argument(help="for instance pg-locks/lock-qu
 
 
 @app.command()
+def pattern() -> int:
+    """Print a tested cache pattern in Python (lock, early refresh, jitter, stale value) to copy into a service."""
+    from diag import places
+
+    typer.echo((places.templates() / "cache_pattern.py").read_text("utf-8"), nl=False)
+    return 0
+
+
+@app.command()
 def lint(
     folder: Annotated[str, typer.Argument(help="folder of books; the shipped ones when not named")] = "",
     write: Annotated[bool, typer.Option("--write", help="renew the `by hand` parts")] = False,

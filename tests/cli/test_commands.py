@@ -131,6 +131,13 @@ def test_every_check_has_a_runbook_that_can_be_shown(slug):
     assert ran.stdout == (places.runbooks() / f"{slug}.md").read_text("utf-8")
 
 
+def test_the_cache_pattern_that_steps_name_is_printed_whole_and_is_python():
+    ran = diag("runbook", "pattern")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == (places.templates() / "cache_pattern.py").read_text("utf-8")
+    compile(ran.stdout, "cache_pattern.py", "exec")
+
+
 def test_the_list_of_runbooks_has_one_for_every_check():
     listed = {line.split()[0] for line in diag("runbook", "list").stdout.splitlines()}
     assert set(SLUGS) - listed == set()

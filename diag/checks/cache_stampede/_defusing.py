@@ -24,9 +24,17 @@ def spread_before(pattern: KeyText, cliff: Cluster) -> tuple[Step, ...]:
             expect=say("at the cliff requests wait for a connection; the database does not saturate"),
         ),
         Step(
-            title=say("Give the keys new times to live, spread by 20 % both ways, in batches of 500"),
+            title=say("Give the keys new times to live, spread by 20 % both ways, in batches (step 5 of the runbook)"),
             risk=Risk.REVERSIBLE,
-            expect=say("the next look shows no cliff; the peak is lower by about {gain}", gain=Quantity(gain, "times")),
+            expect=say(
+                "the next look shows no cliff; the peak is lower by about {gain}", gain=Quantity(round(gain), "times")
+            ),
+        ),
+        Step(
+            title=say("In the service: write times to live that differ by 20 % (the command prints tested Python)"),
+            risk=Risk.REVERSIBLE,
+            command=ShellCommand(("diag", "runbook", "pattern")),
+            expect=say("no cliff after the next warm-up or import"),
         ),
     )
 

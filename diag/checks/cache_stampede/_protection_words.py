@@ -7,7 +7,7 @@ from diag.findings import Command, Phrase, Quantity, Risk, ShellCommand, Step, s
 from diag.text import KeyText
 
 _LEAST_LOCK_MS, _LOCK_RECOMPUTES = 5_000, 10  # under load a recompute takes far longer than alone: p99.9 is safe
-_PATTERN = ShellCommand(("diag", "runbook", "show", "cache-stampede/expiry-cliff"))  # says where the Python is
+_PATTERN = ShellCommand(("diag", "runbook", "pattern"))
 
 
 def against_one_key(storm: MeasuredStorm, key: KeyText | None = None) -> tuple[Step, ...]:
@@ -42,8 +42,10 @@ _POOL = say("Cap the service's database pool at the cores of the database; new r
 _POOL_RECHECK = say(
     "Cap the service's database pool at the cores of the database, and look at the cache once connected"
 )
-_STALE = say("Keep the value beyond its time to live: one reader refreshes it, the others get the old one"
-             " (tested Python: templates/cache_pattern.py)")  # fmt: skip
+_STALE = say(
+    "In the service: keep the value beyond its time to live; one reader refreshes it, the others get the old one"
+    " (the command prints tested Python for it)"
+)
 _LOCK = say(
     "In the service: only the reader to whom Redis answers OK recomputes; TOKEN is random, and only its owner"
     " deletes the lock"
@@ -82,10 +84,16 @@ def _steps(storm: MeasuredStorm, plan: tuple[tuple[Protection, Phrase, Command |
 
 def _buys(now: Forecast, then: Forecast) -> Phrase:
     """Say what the step changes, in what one can count at the next expiry; what cannot be forecast is not said."""
-    said = say("the next expiry costs {after} instead of {before}", after=_count(then), before=_count(now))
-    if then.database_peak_queries is not None:
-        peak = Quantity(_seen(then.database_peak_queries), "queries")
-        said = say("{said}, about {peak} at once", said=said, peak=peak)
+    values = {
+        "after": Quantity(_seen(then.recomputations), "recomputations"),
+        "before": Quantity(_least(now.recomputations) if now.at_least else _seen(now.recomputations), ""),
+    }
+    if now.at_least:
+        said = say("the next expiry costs {after} instead of at least {before}", **values)
+    else:
+        said = say("the next expiry costs {after} instead of {before}", **values)
+    if then.database_peak_queries is not None and then.recomputations > 1:
+        said = say("{said}, {peak} of them at once", said=said, peak=Quantity(_seen(then.database_peak_queries), ""))
     if then.added_wait_s is not None:
         said = say("{said}; a reader waits {wait}", said=said, wait=Quantity(then.added_wait_s, "s"))
     if then.staleness_s:
@@ -93,11 +101,12 @@ def _buys(now: Forecast, then: Forecast) -> Phrase:
     return said
 
 
-def _count(one: Forecast) -> Phrase:
-    made = Quantity(_seen(one.recomputations), "recomputations")
-    return say("at least {made}", made=made) if one.at_least else say("{made}", made=made)
-
-
 def _seen(count: float) -> float:
     """Leave out what is finer than the forecast."""
-    return float(round(count)) if count >= 1 else round(count, 1)
+    return round(count) if count >= 1 else round(count, 1)
+
+
+def _least(count: float) -> float:
+    """Leave out what is finer than two digits, downwards: it is a lower bound."""
+    finer = math.pow(10, max(0, len(str(int(count))) - 2))
+    return math.floor(count / finer) * finer
