@@ -1,4 +1,4 @@
-"""`diag runbook list|show|lint`: the runbooks of the findings."""
+"""`diag runbook list|show|pattern|lint`: the runbooks of the findings."""
 
 from __future__ import annotations
 
