@@ -13,7 +13,7 @@ def led_to_the_same_server(step: Step, again: tuple[str, ...], redis: Target | N
     command = step.command
     if not isinstance(command, ShellCommand):
         return step
-    if command.argv[0] == "diag" and again:
+    if command.argv[0] == "diag" and command.argv[1] != "runbook":  # a book is on nobody's server
         return msgspec.structs.replace(step, command=ShellCommand((*command.argv, *again)))
     if command.argv[0] == "redis-cli" and redis is not None:
         led = ShellCommand(("redis-cli", *_way(redis), *command.argv[1:]))
