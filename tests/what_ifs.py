@@ -77,6 +77,8 @@ def drawn(number: int) -> MeasuredStorm:
 def bearable(storm: MeasuredStorm, protection: Protection) -> bool:
     """Tell whether a run ends soon: where the database is full, duplicates multiply without end."""
     each, work_s = storm.reads_per_s / storm.keys, storm.keys * storm.recompute_s / storm.database_workers
+    if storm.keys == 1:
+        return True
     if protection not in _DUPLICATING:
         return storm.reads_per_s * (storm.width_s + work_s) < _READS_AT_MOST
     load = work_s / storm.width_s * (1 + each * storm.recompute_s)
