@@ -3,7 +3,7 @@
 import math
 
 from diag.analysis.protections import Forecast, MeasuredStorm, Protection, forecasts
-from diag.findings import Command, Phrase, Quantity, Risk, ShellCommand, Step, say
+from diag.findings import Command, NoCommand, Phrase, Quantity, Risk, ShellCommand, Step, say
 from diag.text import KeyText
 
 _LEAST_LOCK_MS, _LOCK_RECOMPUTES = 5_000, 10  # under load a recompute takes far longer than alone: p99.9 is safe
@@ -56,11 +56,16 @@ _EARLY_LOCK = say(
 _JITTER = say("Write each time to live with 20 % of chance both ways: TTL * (0.8 + 0.4 * random)")
 
 
-def _lock_command(storm: MeasuredStorm, key: KeyText | None) -> ShellCommand:
-    """Return the command that the service sends before it recomputes; without a name for the key, a stand-in."""
+def _lock_command(storm: MeasuredStorm, key: KeyText | None) -> NoCommand:
+    """Return what the service sends before it recomputes: in a shell it would take the lock from those who need it."""
     lives_ms = max(_LEAST_LOCK_MS, _LOCK_RECOMPUTES * math.ceil(storm.recompute_s * 1000))
-    named = KeyText(f"{key.raw}:lock") if key else KeyText("KEY:lock")
-    return ShellCommand(("redis-cli", "SET", ("", named), "TOKEN", "NX", "PX", str(lives_ms)))
+    return NoCommand(
+        say(
+            "the service sends SET {lock} TOKEN NX PX {lives_ms}; from a shell it would take the lock",
+            lock=KeyText(f"{key.raw}:lock") if key else KeyText("KEY:lock"),
+            lives_ms=lives_ms,
+        )
+    )
 
 
 def _early_by_chance(storm: MeasuredStorm) -> Phrase:
