@@ -45,7 +45,8 @@ def main() -> None:
         )
         manifest = {"diag_version": __version__, "command": "demo", "context": "demo"}
         with EvidenceWriter(places.demo_evidence(), manifest, force=True) as writer:
-            diagnose(plan(Request(command="demo", commands=_COMMANDS, context=context)), writer=writer)
+            request = Request(command="demo", commands=_COMMANDS, context=context, unnamed=("prometheus",))
+            diagnose(plan(request), writer=writer)
 
 
 if __name__ == "__main__":

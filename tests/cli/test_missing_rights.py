@@ -27,7 +27,7 @@ def test_counters_alone_still_answer_what_they_can(private_redis, granted, lacks
         admin.execute_command("ACL", "SETUSER", "oncall", "on", ">pass-canary", *granted)
     report = diagnosed("cache-hit", "--redis-url", f"redis://oncall:pass-canary@127.0.0.1:{server.port}")
     assert {one["check"]: one["outcome"] for one in report["checks"]} == dict.fromkeys(
-        ("cache-hit/evictions", "cache-hit/memory-full", "cache-hit/no-expiry"), "clear"
+        ("cache-hit/evictions", "cache-hit/low-hit-ratio", "cache-hit/memory-full", "cache-hit/no-expiry"), "clear"
     )
     assert [(gap["fact"], gap["fix"]) for gap in report["gaps"]] == [lacks]
     assert report["verdict"] == "clear"

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from diag.analysis.miss_shapes import HOT, Shape, Storm, storms
-from diag.analysis.storm_cost import WORKERS
 from diag.checks.cache_stampede._hot_key_words import own_evidence, own_ruled_out, own_steps, summary
 from diag.checks.cache_stampede._storm_words import counted, look_again, naming, ruled_out
 from diag.findings import Basis, Check, Finding, Severity, Subject
@@ -28,7 +27,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duplicates: int = 20  # recomputations at once: more than a mid-size database works on side by side
     critical_duplicates: int = 200  # ten times that: each takes ten times as long, and all other queries with it
     held_s: float = 3.0  # without a value behind a lock: a page is recomputed in less, or its reader gives up
-    database_workers: int = WORKERS  # its cores; a person who knows them can say so
+    database_workers: int = 8  # its cores; a person who knows them can say so
     short_lock_values: int = 2  # for one expiry: the lock has not kept the second away
 
 
