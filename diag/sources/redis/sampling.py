@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from msgspec import Struct, field
 from redis.exceptions import ResponseError
@@ -60,21 +60,7 @@ class Sample(Struct):
         return forbidden or self.undrawn is not None
 
 
-class Turn(Struct):
-    """One chain of batches that draw names, each of which begins where the one before ended."""
-
-    command: ClassVar[str] = ""
-
-    def words(self) -> tuple[bytes, int]:
-        """Return the commands that draw the next names, packed, and how many they are; 0 when there is no next."""
-        raise NotImplementedError
-
-    def drew(self, replies: Sequence[Reply]) -> list[bytes] | ResponseError:
-        """Take the replies to `words`; return the names, or a refusal."""
-        raise NotImplementedError
-
-
-class Walk(Turn):
+class Walk(Struct):
     """A walk with SCAN from a cursor on: of the share `until` of the table, or, when that is 1, until it comes round.
 
     `scans` is how many batches it may still have, `seen` what is not to be met again: all names or, unless it
@@ -116,7 +102,7 @@ class Walk(Turn):
         return names
 
 
-class Draws(Turn):
+class Draws(Struct):
     """Random keys with replacement; `draws` is how many are still to come."""
 
     command: ClassVar[str] = "randomkey"
@@ -132,6 +118,10 @@ class Draws(Turn):
         self.draws -= len(replies)
         refusal = next((one for one in replies if isinstance(one, ResponseError)), None)
         return refusal or [name for name in replies if isinstance(name, bytes)]
+
+
+Turn: TypeAlias = Walk | Draws
+"""One chain of batches that draw names, each of which begins where the one before ended."""
 
 
 def packed(*words: bytes) -> bytes:
