@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import lru_cache
@@ -155,12 +155,11 @@ def _usual(grown: Increments, span: tuple[float, float], spans: Sequence[tuple[f
     """Return the mean rate beside a stretch of time, outliers left out, and the noise of one step there."""
     reach_s = max(_BESIDE_S, _BESIDE_STEPS * grown.step_s)
     edges = grown.edges_s
+    near = [one for one in spans if one[0] < span[1] + reach_s and span[0] - reach_s < one[1]]
     beside = [
         (grown.amounts[place], edges[place + 1] - edges[place])
-        for place in range(len(grown.amounts))
-        if span[0] - reach_s <= edges[place]
-        and edges[place + 1] <= span[1] + reach_s
-        and not any(begin < edges[place + 1] and edges[place] < end for begin, end in spans)
+        for place in range(bisect_left(edges, span[0] - reach_s), bisect_right(edges, span[1] + reach_s) - 1)
+        if not any(begin < edges[place + 1] and edges[place] < end for begin, end in near)
     ]
     if not beside:
         return 0.0, math.inf
@@ -182,8 +181,11 @@ def _worst_per_s(queries: Increments, spans: Sequence[tuple[float, float]]) -> f
     usual = statistics.median(rate for _, _, rate in rates)
     within = (
         rate
-        for begin, end, rate in rates
-        if any(begin < starts + max(span, queries.step_s) and starts < end for starts, span in spans)
+        for starts, span in spans
+        for begin, end, rate in rates[
+            max(0, bisect_right(edges, starts) - 1) : bisect_left(edges, starts + max(span, queries.step_s))
+        ]
+        if starts < end
     )
     return max(0.0, max(within, default=usual) - usual)
 

@@ -98,14 +98,14 @@ def _with(made: Reads, cause: Cause) -> Reads:
 
 
 def _cause(made: Reads, counted: tuple[Step, ...], window: Window[RedisLoad]) -> Cause:
-    if made.anew:
+    if made.anew and made.anew != "reset":
         return Cause.COLD
     if any(step.flushes for step in counted):
         return Cause.FLUSH
     if made.evicted >= max(1.0, _SOME * min(made.misses, made.created)):
         return Cause.EVICTION
     shapes = {storm.shape for storm in storms(window) if storm.stretch.misses >= _MOST * made.misses}
-    return _of_storms(shapes) or _of_counters(made, window.last.uptime_s, cold=Shape.COLD in shapes)
+    return _of_storms(shapes) or _of_counters(made, window, cold=Shape.COLD in shapes)
 
 
 def _of_storms(shapes: set[Shape]) -> Cause | None:
@@ -117,7 +117,7 @@ def _of_storms(shapes: set[Shape]) -> Cause | None:
     return Cause.BURST if shapes & set(MANY) else None
 
 
-def _of_counters(made: Reads, uptime_s: float, *, cold: bool) -> Cause:
+def _of_counters(made: Reads, window: Window[RedisLoad], *, cold: bool) -> Cause:
     """Return what goes on all the time."""
     first_reads = made.created >= _MOST * made.misses and made.expired < _MOST * made.created
     if made.refused >= max(_LEAST_REFUSED, _SOME * made.misses):
@@ -125,8 +125,8 @@ def _of_counters(made: Reads, uptime_s: float, *, cold: bool) -> Cause:
     if made.probes >= _MOST * made.misses:
         return Cause.PROBES
     if max(made.sets, made.created) <= _SOME * made.misses:
-        return Cause.ABSENT
-    if cold or (uptime_s < _COLD_S and first_reads):
+        return Cause.UNKNOWN if window.last.lacks("calls") else Cause.ABSENT
+    if cold or (window.last.uptime_s < _COLD_S and first_reads):
         return Cause.COLD
     if made.created >= _MOST * made.misses:
         return Cause.FIRST if first_reads else Cause.EXPIRED

@@ -83,6 +83,8 @@ def storms(window: Window[RedisLoad]) -> tuple[Storm, ...]:
     """Return what happened in the window, in the order of time; refreshes without misses last."""
     taken = steps(window)
     found = [_storm(window, taken, stretch) for stretch in stretches(window)]
+    if any(step.anew or step.flushes for step in taken):
+        return tuple(found)
     early = (
         Storm(shape=Shape.EARLY, stretch=one, began=taken[one.first], recomputations=one.sets) for one in bursts(window)
     )
@@ -117,7 +119,8 @@ def _shape(window: Window[RedisLoad], taken: tuple[Step, ...], stretch: Stretch)
     followed = stretch.sets >= _FOLLOWED * stretch.misses
     if stretch.key:
         late = stretch.ended or stretch.length_s >= _SOON_S
-        return Shape.ABSENT if late and not stretch.sets else Shape.HOT_KEY
+        beside = not followed and (not stretch.ended or stretch.hits_fell is False)
+        return Shape.ABSENT if late and (beside or not stretch.sets) else Shape.HOT_KEY
     if (stretch.distinct or 0) < _MANY and followed and few and usual(window, taken).known:
         return Shape.HOT_KEY
     if not followed:
@@ -139,7 +142,8 @@ def _without_sets(taken: tuple[Step, ...], stretch: Stretch, *, few: bool) -> Sh
 
 
 def _many(stretch: Stretch) -> Shape:
-    if stretch.removed >= max(1.0, _FOLLOWED * stretch.created):
+    released = max(0, stretch.sets - stretch.misses)
+    if stretch.removed - released >= max(1.0, _FOLLOWED * stretch.created):
         return Shape.INVALIDATION
     as_read = stretch.expired >= max(_MANY, stretch.created / 2) and stretch.hits_fell
     if as_read or (stretch.stale_rise >= _STALE_RISE and stretch.hits_fell is not False):

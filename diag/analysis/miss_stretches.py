@@ -34,8 +34,9 @@ class Stretch(Struct, frozen=True, kw_only=True):
     `until` is the last step before the next stretch; `calm_sets_per_s` are SETs of all that is outside of any.
     Counts are beyond the usual. `per_s` is the highest rate of misses, `hits_lost_per_s` how many hits the same
     moment lacks (None: no calm to compare with), `calm_reads_per_s` and `reads_per_s` all look-ups outside and
-    inside. `key` is the one key it is about, where a source (`named_by`) has named one; `distinct` how many keys the
-    server named at once, `top` the most frequent of them.
+    inside. `refusals_known`: nothing else than a refused SET NX can have changed nothing. `key` is the one key it
+    is about, where a source (`named_by`) has named one; `distinct` how many keys the server named at once, `top`
+    the most frequent of them.
     """
 
     first: int
@@ -54,6 +55,7 @@ class Stretch(Struct, frozen=True, kw_only=True):
     calm_sets_per_s: float | None = None
     first_set_after_s: float | None = None
     refused: int = 0
+    refusals_known: bool = True
     created: int = 0
     expired: int = 0
     removed: int = 0
@@ -160,6 +162,7 @@ def _stretch(taken: Sequence[Step], normal: Usual, calm: Sequence[Step], places:
         sets=round(sum(sets_beyond(step, normal) for step in taken[first : end + 1])),
         first_set_after_s=_first_set_after_s(taken, normal, first, end),
         refused=sum(step.refused or 0 for step in core),
+        refusals_known=all(step.refused is not None for step in core),
         created=more(lambda step: step.created),
         expired=more(lambda step: step.expired),
         removed=more(lambda step: step.removed),

@@ -25,6 +25,22 @@ _OTHER_WRITES = (
     "persist", "hsetnx", "hincrby", "hdel", "lpush", "rpush", "lpop", "rpop", "sadd", "srem", "zadd", "zincrby",
     "zrem", "xadd", "rename", "setrange",
 )  # fmt: skip
+_MAY_CHANGE_NOTHING = (
+    *_REMOVALS,
+    "expire",
+    "pexpire",
+    "expireat",
+    "pexpireat",
+    "persist",
+    "hsetnx",
+    "hdel",
+    "lpop",
+    "rpop",
+    "sadd",
+    "srem",
+    "zadd",
+    "zrem",
+)
 _FLUSHES = ("flushall", "flushdb")
 _PROBES = ("exists", "ttl", "type", "expiretime", "object|encoding", "object|idletime", "strlen", "touch", "dump")
 _PTTL_IS_THEIRS_SINCE = 7  # our own samples ask PEXPIRETIME from there on, which is therefore not in the list above
@@ -93,7 +109,9 @@ def _step(early: RedisLoad, late: RedisLoad) -> Step:
 
     sets, removals, others = called(_SETS), called(_REMOVALS), called(_OTHER_WRITES)
     changes = late.changes - early.changes
-    refused = None if changes < 0 else max(0, min(called(("set", "setnx")), sets + removals + others - changes))
+    lacking = sets + removals + others - changes
+    unclear = changes < 0 or 0 < lacking <= called(_MAY_CHANGE_NOTHING)
+    refused = None if unclear else max(0, min(called(("set", "setnx")), lacking))
     beyond = 0 if changes < 0 else changes - (sets - (refused or 0)) - others  # one call may delete many keys
     return Step(
         from_at=early.observed_at,
@@ -103,7 +121,7 @@ def _step(early: RedisLoad, late: RedisLoad) -> Step:
         misses=late.keyspace_misses - early.keyspace_misses,
         sets=sets,
         refused=refused,
-        removed=max(removals, beyond) if removals else 0,
+        removed=(removals if changes < 0 else max(0, beyond)) if removals else 0,
         removals=removals,
         flushes=called(_FLUSHES),
         evicted=late.evicted_keys - early.evicted_keys,
@@ -128,7 +146,7 @@ def _renewed(early: WatchedKey | None, late: WatchedKey | None) -> KeyText | Non
     if early is None or late is None or early.key != late.key:
         return None
     longer = (late.expires_in_s or 0.0) > (early.expires_in_s or 0.0)
-    return late.key if not early.exists or not late.exists or longer else None
+    return late.key if early.exists != late.exists or longer else None
 
 
 def _anew(early: RedisLoad, late: RedisLoad) -> str:

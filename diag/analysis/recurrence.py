@@ -191,12 +191,18 @@ def _log_chance(lattice: Sequence[tuple[int, int]], moments: Sequence[float], to
     if len(lattice) < _FILLED * (slots + 1):
         return 0.0
     period_s = (moments[lattice[-1][1]] - moments[lattice[0][1]]) / slots
-    share = min(1.0, 2 * tolerance_s / period_s)
-    tail = sum(
-        math.comb(len(moments) - 2, hits) * share**hits * (1 - share) ** (len(moments) - 2 - hits)
-        for hits in range(len(lattice) - 2, len(moments) - 1)
-    )
-    return min(0.0, math.log(max(tail, 1e-300)) + math.log(trials * _ANCHORS))
+    share, others = 2 * tolerance_s / period_s, len(moments) - 2
+    if share >= 1:
+        return 0.0
+    logs = [
+        math.lgamma(others + 1)
+        - math.lgamma(hits + 1)
+        - math.lgamma(others - hits + 1)
+        + hits * math.log(share)
+        + (others - hits) * math.log1p(-share)
+        for hits in range(len(lattice) - 2, others + 1)
+    ]
+    return min(0.0, max(logs) + math.log(sum(math.exp(one - max(logs)) for one in logs)) + math.log(trials * _ANCHORS))
 
 
 def _fitted(lattice: Sequence[tuple[int, Storm]], unrelated: int, log_chance: float, step_s: float) -> Recurrence:

@@ -43,6 +43,8 @@ def _bursts_of(key: KeyText, window: Window[RedisLoad], taken: Sequence[Step]) -
         if any(one.first - 1 <= first <= one.end + 1 for one in stretches(window)):
             continue  # what is written after misses belongs to them
         sets = round(sum(sets_beyond(step, normal) for step in taken[first : last + 1]))
+        if 2 * sets < sum(counts[first : last + 1]):
+            continue
         yield _burst(taken, (first, last), key, max(sets, sum(counts[first : last + 1])))
 
 

@@ -19,9 +19,11 @@ def cause(reads: Reads, last: RedisLoad) -> Phrase:
             return say("{n} were evicted for memory", n=Quantity(reads.evicted, "keys"))
         case Cause.PROBES:
             return say(
-                "other tools' look-ups (EXISTS, TTL, TYPE and such): {n} of them; without them it is up to {ratio}",
+                "look-ups by EXISTS, TTL, TYPE and such, by the application or by other tools: {n} of them{without}",
                 n=Quantity(reads.probes, "calls"),
-                ratio=Quantity(reads.without_probes or 0.0, "ratio"),
+                without=say("")
+                if reads.without_probes is None
+                else say("; without them it is up to {ratio}", ratio=Quantity(reads.without_probes, "ratio")),
             )
         case Cause.ABSENT:
             return say("cache penetration: nothing is written after the misses, so these keys do not exist")

@@ -38,7 +38,8 @@ def judge(window: Window[RedisLoad], limits: Limits) -> Iterator[Finding]:
     if count < limits.reads or count < limits.reads_per_s * read.span_s:
         return
     fills_by_itself = read.cause in (Cause.COLD, Cause.FLUSH)
-    worst = read.hit_ratio < limits.critical_hit_ratio and not fills_by_itself
+    meant = read.cause in (Cause.PROBES, Cause.FIRST)  # a denylist, a list of what was seen: misses are its work
+    worst = read.hit_ratio < limits.critical_hit_ratio and not (fills_by_itself or meant)
     yield Finding(
         severity=Severity.CRITICAL if worst else Severity.WARNING,
         basis=Basis.DERIVED if read.cause in (Cause.ABSENT, Cause.FIRST, Cause.EXPIRED) else Basis.OBSERVED,

@@ -74,7 +74,8 @@ def own_ruled_out(storm: Storm) -> Iterator[Phrase]:
     yield expiry_ruled_out(storm)
     if stretch.sets and storm.shape is Shape.HOT_KEY:
         yield say("keys that do not exist: {n} were written afterwards", n=Quantity(stretch.sets, "values"))
-        yield say("a lock: {n} were refused", n=Quantity(stretch.refused, "SETs"))
+        if stretch.refusals_known:
+            yield say("a lock: {n} were refused", n=Quantity(stretch.refused, "SETs"))
     if stretch.key is None:
         yield say(
             "many keys: {expired} expired, {removed} deleted, {created} created in all of it",

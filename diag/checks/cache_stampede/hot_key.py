@@ -71,7 +71,7 @@ def _counts(storm: Storm, limits: Limits) -> bool:
 CHECK = Check(
     title="Storm over one key",
     facts=Window[RedisLoad],
-    needs=(),
+    needs=("calls",),
     min_frames=2,
     explains=("cache-stampede/miss-burst", "cache-hit/low-hit-ratio"),
     limits=Limits(),

@@ -48,7 +48,7 @@ def judge(window: Window[RedisLoad], limits: Limits) -> Iterator[Finding]:
 CHECK = Check(
     title="Misses of many keys at once",
     facts=Window[RedisLoad],
-    needs=(),
+    needs=("calls",),
     min_frames=2,
     explains=("cache-hit/low-hit-ratio",),
     limits=Limits(),

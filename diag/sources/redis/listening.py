@@ -127,7 +127,16 @@ def _opened(session: Session, misses: bool, prefix: str, gaps: list[Gap]) -> Lis
         session.probe.rung = rung
     refusals = [one for one in (identity, *answers) if isinstance(one, ResponseError)]
     if prefix and not refusals:
-        tracking = ("CLIENT", "TRACKING", "ON", "REDIRECT", identity, "BCAST", "PREFIX", prefix)
+        tracking = (
+            "CLIENT",
+            "TRACKING",
+            "ON",
+            "REDIRECT",
+            identity,
+            "BCAST",
+            "PREFIX",
+            prefix.encode("utf-8", "surrogateescape"),
+        )
         refusals += [
             one for one in exchange(session.connection, session.probe, [tracking]) if isinstance(one, ResponseError)
         ]

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import msgspec
 from redis.exceptions import ResponseError
 
-from diag.errors import SourceError
+from diag.errors import Rung, SourceError, Unreadable
 from diag.snapshots.base import Gap, Scope
 from diag.snapshots.redis import KeyEvents, NodeReads, RedisLoad, WatchedKey
 from diag.sources.redis.connection import Session, ask, refused, shaped
@@ -38,7 +38,7 @@ from diag.sources.redis.replies import (
 )
 from diag.text import KeyText, ServerText
 
-_SECTIONS = ("INFO", "everything")  # commandstats and errorstats are not in the default ones
+_SECTIONS = ("INFO", "all")  # commandstats and errorstats are not in the default ones
 
 
 def redis_load(session: Session, scope: Scope) -> RedisLoad:
@@ -50,6 +50,9 @@ def redis_load(session: Session, scope: Scope) -> RedisLoad:
     if isinstance(replies[0], ResponseError):
         raise refused(session, replies[0], "+info")
     told = parsed(shaped(replies[0], bytes))
+    if "keyspace_hits" not in told:
+        message = "the server's INFO has no counters"  # zeros would look like health
+        raise Unreadable(message, rung=Rung.DECODE, fix="look at redis-cli INFO all: is something in between?")
     ours = isinstance(replies[1], ResponseError)
     observed_at = datetime.now(UTC) if ours else moment(shaped(replies[1], tuple[bytes, bytes]))
     dialled = Node(session=session, told=told, own=own)
@@ -133,7 +136,10 @@ def _watched(nodes: Sequence[Node], scope: Scope, now: float, gaps: list[Gap]) -
     if not is_name(scope.match):
         return None
     holders = [node.session for node in nodes if not node.replica]
-    found = watched(holders, scope.match, now, modern=has_expire_time(nodes[0].told))
+    try:
+        found = watched(holders, scope.match, now, modern=has_expire_time(nodes[0].told))
+    except SourceError as error:
+        found = error
     if isinstance(found, SourceError):
         gaps.append(gap("watched", "the asked key", found.message, found.fix))
         return None

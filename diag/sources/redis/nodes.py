@@ -137,12 +137,16 @@ def _opened(session: Session, host: str, port: int) -> Node:
     """Open a connection to a neighbour and read its INFO. Raises a `SourceError`."""
     probe = session.probe
     rung = probe.rung
+    lost = len(session.around[0].unreached) + len(session.around[0].cluster_gaps) if session.around else 0
     way = msgspec.structs.replace(
-        session.dialled, host=host, port=port, patience_s=min(_PATIENCE_S, _SHARE * probe.deadline.remaining_s)
+        session.dialled,
+        host=host,
+        port=port,
+        patience_s=min(_PATIENCE_S / (1 + lost), _SHARE * probe.deadline.remaining_s),
     )
     try:
         other = session.closing.enter_context(reach(way, probe))
-        (reply,) = ask(other, [("INFO", "everything")])
+        (reply,) = ask(other, [("INFO", "all")])
         if isinstance(reply, ResponseError):
             raise refused(other, reply, "+info")
         return Node(session=other, told=parsed(shaped(reply, bytes)))

@@ -115,9 +115,16 @@ def _parts_of(
     """
     parts: list[Part] = []
     gaps: list[Gap] = []
-    sizes = [_size(node) if number or dialled_size is None else dialled_size for number, node in enumerate(nodes)]
-    total = sum(sizes)
-    for number, (node, size) in enumerate(zip(nodes, sizes, strict=True)):
+    sized: list[tuple[int, Node, int]] = []
+    for number, node in enumerate(nodes):
+        try:
+            sized.append((number, node, _size(node) if number or dialled_size is None else dialled_size))
+        except SourceError as error:
+            if not number or node.session.probe.deadline.passed:
+                raise
+            gaps.append(gap("families", f"the keys of {visible(node.address)}", error.message, error.fix))
+    total = sum(size for _, _, size in sized)
+    for number, node, size in sized:
         wanted = -(-SAMPLE_KEYS * size // total) if total else 0
         whole = total <= SAMPLE_KEYS
         try:

@@ -25,6 +25,8 @@ def window(hits: int, misses: int, **more: float):
 
 
 WORLDS = {
+    "a list of what is denied": (window(5, 495, exists=500), [Severity.WARNING]),
+    "a list of what was seen": (window(5, 195, sets=195, created=195), [Severity.WARNING]),
     "nothing is read": (window(0, 0), []),
     "a cache at work": (window(950, 50), []),
     "at the limit": (window(800, 200), []),
@@ -88,7 +90,7 @@ def test_a_cold_cache_fills_by_itself_and_is_never_critical(cause):
 
 def test_it_says_what_the_ratio_is_without_the_other_tool():
     (found,), _ = judged(SLUG, *window(400, 400, exists=400))
-    assert found.summary.values["cause"].values["ratio"].value == pytest.approx(1.0)
+    assert found.summary.values["cause"].values["without"].values["ratio"].value == pytest.approx(1.0)
 
 
 def test_one_reading_is_not_enough():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from miss_worlds import CALM, look, storm, unnamed_storm, watched
-from worlds import judged
+from msgspec.structs import replace
+from worlds import gap, judged
 
 from diag.findings import Basis, Outcome, Severity
 
@@ -28,7 +29,33 @@ def refreshes(*writes: int, key: str = "menu:main"):
     return [{"hits": 400, "sets": count, "written": {key: count} if count else {}} for count in writes]
 
 
+def also(command: str, per_frame: int, frames):
+    """The same, with calls beside it that change nothing."""
+    return [replace(one, calls=one.calls | {command: per_frame * number}) for number, one in enumerate(frames)]
+
+
 WORLDS = {
+    "a key that is not there is asked for, and others are written beside it": (
+        look(*[{"hits": 400, "misses": 100, "missed": {"flag:x": 100}, "sets": 2}] * 20),
+        [],
+    ),
+    "a --match that names nothing, while other keys expire": (
+        look(
+            *[CALM | {"watched": watched("typo:key", exists=False)}] * 4,
+            *[{"hits": 100, "misses": 300, "sets": 300, "created": 300, "expired": 300, "stale": 0.3}] * 3,
+            *[CALM] * 3,
+            watched=watched("typo:key", exists=False),
+        ),
+        [],
+    ),
+    "a queue is filled in bursts": (
+        look(*[{"hits": 400, "written": {"queue:mail": n} if n else {}} for n in (0, 0, 0, 0, 60, 0, 0, 0, 0, 250, 0)]),
+        [],
+    ),
+    "keys are deleted that were not there": (
+        also("del", 200, look(*[{"hits": 300, "misses": 150, "sets": 200, "created": 150, "expired": 150}] * 12)),
+        [],
+    ),
     "a cache at work": (look(*[CALM] * 12), []),
     "one key expires and everybody recomputes it": (look(*storm()), [(Severity.CRITICAL, "limits:config")]),
     "nobody names the key, and it is one all the same": (look(*unnamed_storm()), [(Severity.CRITICAL, None)]),
@@ -156,3 +183,9 @@ def test_it_says_that_a_mass_expiry_is_ruled_out_and_by_which_fact():
 def test_one_reading_is_not_enough():
     findings, outcome = judged(SLUG, *look())
     assert (findings, outcome.outcome) == ([], Outcome.SKIPPED)
+
+
+def test_without_calls_by_command_silence_is_unknown():
+    frames = [replace(one, calls={}, gaps=(gap("calls"),)) for one in look(*unnamed_storm())]
+    findings, outcome = judged(SLUG, *frames)
+    assert (findings, outcome.outcome) == ([], Outcome.UNKNOWN)
