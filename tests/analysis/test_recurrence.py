@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from storm_trials import event, null_trial, period_trial
 
 from diag.analysis.increments import increments
-from diag.analysis.miss_storms import Storm, storms
+from diag.analysis.miss_storms import storms
 from diag.analysis.recurrence import Winder, cause, recurrence
 
 
@@ -76,18 +76,5 @@ def test_a_week_of_two_rhythms_is_within_what_can_be_reckoned():
     """Chance is summed in logarithms: binomial coefficients of two thousand storms are no floating-point numbers."""
     chance = random.Random(2)
     moments = [turn * 600.0 + late_s for turn in range(1_008) for late_s in (0.0, chance.uniform(60, 540))]
-    many = [
-        Storm(
-            first=0,
-            last=2,
-            starts_s=at_s - 20,
-            ends_s=at_s + 20,
-            centre_s=at_s,
-            extra_misses=500.0,
-            peak_per_s=50.0,
-            reads_per_s=100.0,
-            depth_ratio=0.5,
-        )
-        for at_s in sorted(moments)
-    ]
+    many = [event(at_s) for at_s in sorted(moments)]
     assert recurrence(many, 15.0) is not None
